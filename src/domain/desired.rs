@@ -1,0 +1,214 @@
+//! What the configuration declares, lowered to what phoenix compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::ids::{Ctid, Digest};
+use super::setting::Settings;
+use super::units::DiskSize;
+
+/// The whole declared world.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DesiredState {
+    /// Every declared container.
+    pub containers: BTreeMap<Ctid, Arc<DesiredContainer>>,
+    /// Guests that dependencies name and that phoenix does not manage (virtual machines).
+    pub externals: BTreeMap<Ctid, String>,
+    /// Storages that the configuration names, with the type it gives them (`zfspool`, `dir` …)
+    /// where it gives one.
+    pub storages: BTreeMap<String, Option<String>>,
+    /// Digest of everything above: equal digests mean equal declarations.
+    pub digest: Option<Digest>,
+}
+
+/// One declared container.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DesiredContainer {
+    /// Its id.
+    pub ctid: Ctid,
+    /// Its name, which is its host name.
+    pub name: String,
+    /// What it is made from.
+    pub origin: Origin,
+    /// The cluster node it belongs on; none: the node spoken to.
+    pub node: Option<String>,
+    /// Where its root disk lives.
+    pub storage: String,
+    /// Size of its root disk.
+    pub disk: DiskSize,
+    /// Whether its root is an ordinary user of the host.
+    pub unprivileged: bool,
+    /// State 3: everything a `pct set` or a raw line can say.
+    pub settings: Settings,
+    /// GPUs handed in, by index; their device lines need facts of the host and are made there.
+    pub gpus: BTreeSet<u32>,
+    /// State 4.
+    pub binds: Vec<DesiredBind>,
+    /// State 5.
+    pub volumes: Vec<DesiredVolume>,
+    /// State 8, in order.
+    pub features: Vec<Script>,
+    /// State 9.
+    pub application: Option<Script>,
+    /// State 10.
+    pub health: Option<HealthCheck>,
+    /// State 11: the snapshot that clones of this container start from.
+    pub snapshot: Option<String>,
+    /// Containers that must have converged before this one starts (without the clone source,
+    /// which [`DesiredContainer::needs`] adds).
+    pub dependencies: BTreeSet<Ctid>,
+    /// Position of the original's `boot_order`, used to break ties.
+    pub boot_order: Option<u32>,
+    /// Keys that are declared, that the original knew, and that phoenix does not manage.
+    pub unmanaged: Vec<String>,
+    /// What to do when it is unknown whether a script on the host ran to its end.
+    pub on_unknown: OnUnknown,
+    /// The container's own declaration, as JSON in the shape of the file it came from: handed to
+    /// its application script, never journaled.
+    #[serde(skip)]
+    pub document: String,
+}
+
+impl DesiredContainer {
+    /// Everything that must have converged first: dependencies and the clone source.
+    pub fn needs(&self) -> impl Iterator<Item = Ctid> + '_ {
+        let source = match &self.origin {
+            Origin::Clone { source, .. } => Some(*source),
+            Origin::Template { .. } => None,
+        };
+        let depends = self.dependencies.iter().copied();
+        depends.chain(source.filter(|source| !self.dependencies.contains(source)))
+    }
+}
+
+/// What a container is made from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A template archive.
+    Template(Template),
+    /// A snapshot of another declared container.
+    Clone {
+        /// The container.
+        source: Ctid,
+        /// Its `template_snapshot_name`.
+        snapshot: String,
+    },
+}
+
+/// A template archive as the configuration names it: a path, or a volume id
+/// (`local:vztmpl/NAME`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, serde::Deserialize)]
+pub struct Template {
+    /// The file name of the archive: what hosts are asked for.
+    pub file: String,
+    /// The storage, where the configuration says it.
+    pub storage: Option<String>,
+}
+
+/// A host directory mounted into a container.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DesiredBind {
+    /// Directory on the host.
+    pub host_path: String,
+    /// Where it appears in the container.
+    pub path: String,
+    /// Owner as the container's root sees it: (uid, gid) inside. None: not declared, so an
+    /// existing directory keeps its owner and a new one belongs to the container's root.
+    pub owner: Option<(u32, u32)>,
+    /// Permission bits. None: not declared, so an existing directory keeps them.
+    pub mode: Option<u32>,
+    /// Key of the declaration, for messages (`shared_volumes.ssl_certs`, `mount_points[0]`).
+    pub declared_at: String,
+}
+
+/// A volume of the container's own.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DesiredVolume {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it lives.
+    pub storage: String,
+    /// Its size.
+    pub size: DiskSize,
+    /// Where it appears in the container.
+    pub path: String,
+    /// Key of the declaration, for messages (`volumes[0]`).
+    pub declared_at: String,
+}
+
+/// What a script is to its container.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, serde::Deserialize, Hash,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ScriptKind {
+    /// Installs something; one that a clone inherited counts.
+    Feature,
+    /// Sets up what the container is for; one that a clone inherited does not count.
+    Application,
+}
+
+/// Where a script runs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// On the host, with the container's id as its first argument: known to the journal only.
+    Host,
+    /// Inside the container: leaves a receipt on its disk.
+    Container,
+}
+
+/// A script to run once per content and arguments.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, serde::Deserialize)]
+pub struct Script {
+    /// Its name: the feature's name, or the file name of the application script.
+    pub name: String,
+    /// Feature or application.
+    pub kind: ScriptKind,
+    /// Where it runs.
+    pub place: Place,
+    /// The file.
+    pub path: PathBuf,
+    /// Digest of the file's content when the configuration was read.
+    pub content: Digest,
+    /// Arguments after the container's id, which is always the first.
+    pub arguments: Vec<String>,
+    /// Digest of the arguments and, for an application script, of what else it is handed.
+    pub inputs: Digest,
+}
+
+/// How to know that a container works.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, serde::Deserialize)]
+pub struct HealthCheck {
+    /// What to run inside.
+    pub command: Vec<String>,
+    /// How often to try.
+    pub retries: u32,
+    /// Seconds between two tries.
+    pub interval_s: u32,
+    /// Seconds that one try may take.
+    pub timeout_s: u32,
+}
+
+impl HealthCheck {
+    /// Digest of the declaration: a passed check counts until it changes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of_parts(self.command.iter().map(String::as_bytes))
+    }
+}
+
+/// What to do when it is unknown whether a script on the host ran to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknown {
+    /// Run it again.
+    #[default]
+    Retry,
+    /// Stop and let a person decide (`--rerun FEATURE` says: run it again).
+    Stop,
+}

@@ -1,0 +1,11 @@
+//! phoenix brings Linux containers to the state that JSON files declare, and never loses its
+//! place. `docs/architecture.md` is the map.
+
+pub mod config;
+pub mod domain;
+pub mod engine;
+pub mod host;
+pub mod journal;
+pub mod plan;
+pub mod report;
+pub mod steps;
