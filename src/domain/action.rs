@@ -28,7 +28,11 @@ pub enum Action {
     /// Make the container from a snapshot of another.
     Clone(Box<CloneSpec>),
     /// Remove what a killed creation of ours left behind: unlock, destroy, free the disk.
-    Discard,
+    Discard {
+        /// The source of a killed clone, if that still carries the clone's lock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<Ctid>,
+    },
     /// Take away a lock that a killed action of ours left behind, and, for a snapshot, its
     /// unfinished entry.
     Unlock,
@@ -117,6 +121,15 @@ impl Action {
         !matches!(self, Self::CheckHealth(_))
     }
 
+    /// Whether a container that was healthy before may not be so after it.
+    #[must_use]
+    pub fn disturbs(&self) -> bool {
+        !matches!(
+            self,
+            Self::CheckHealth(_) | Self::Snapshot { .. } | Self::FetchTemplate(_)
+        )
+    }
+
     /// The name of its kind, as in the journal, the simulated host's log and a fault plan.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -124,7 +137,7 @@ impl Action {
             Self::FetchTemplate(_) => "fetch_template",
             Self::Create(_) => "create",
             Self::Clone(_) => "clone",
-            Self::Discard => "discard",
+            Self::Discard { .. } => "discard",
             Self::Unlock => "unlock",
             Self::EnsureDirectory(_) => "ensure_directory",
             Self::Configure { .. } => "configure",

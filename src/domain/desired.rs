@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::ids::{Ctid, Digest};
-use super::setting::Settings;
+use super::setting::{Key, Settings, Value};
 use super::units::DiskSize;
 
 /// The whole declared world.
@@ -60,6 +60,8 @@ pub struct DesiredContainer {
     /// Containers that must have converged before this one starts (without the clone source,
     /// which [`DesiredContainer::needs`] adds).
     pub dependencies: BTreeSet<Ctid>,
+    /// Guests it depends on that phoenix does not manage; each is in [`DesiredState::externals`].
+    pub externals: BTreeSet<Ctid>,
     /// Position of the original's `boot_order`, used to break ties.
     pub boot_order: Option<u32>,
     /// Keys that are declared, that the original knew, and that phoenix does not manage.
@@ -82,6 +84,40 @@ impl DesiredContainer {
         let depends = self.dependencies.iter().copied();
         depends.chain(source.filter(|source| !self.dependencies.contains(source)))
     }
+}
+
+/// Where the ids of an unprivileged container begin on the host, in Proxmox VE's default map.
+const DEFAULT_ID_BASE: u32 = 100_000;
+
+impl DesiredContainer {
+    /// The host's number for a user (`u`) or group (`g`) of the container: by the declared
+    /// `lxc.idmap`, else by Proxmox VE's default map, which adds 100000; the same in a
+    /// privileged container.
+    #[must_use]
+    pub fn host_id(&self, kind: char, id: u32) -> u32 {
+        let map = self.settings.get(&Key::Lxc("lxc.idmap".to_owned()));
+        if let Some(Value::Lines(lines)) = map {
+            return lines
+                .iter()
+                .find_map(|line| mapped(line, kind, id))
+                .unwrap_or(id);
+        }
+        if self.unprivileged {
+            DEFAULT_ID_BASE.saturating_add(id)
+        } else {
+            id
+        }
+    }
+}
+
+/// What a line such as `u 0 100000 65536` makes of an id, if it covers it.
+fn mapped(line: &str, kind: char, id: u32) -> Option<u32> {
+    let mut words = line.split_whitespace();
+    let kinds = words.next()?;
+    let mut number = || words.next()?.parse::<u32>().ok();
+    let (inside, outside, count) = (number()?, number()?, number()?);
+    let offset = id.checked_sub(inside).filter(|offset| *offset < count)?;
+    kinds.contains(kind).then(|| outside.saturating_add(offset))
 }
 
 /// What a container is made from.

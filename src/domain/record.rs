@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::action::Action;
+use super::desired::Place;
 use super::event::{Entry, Event, Owned, RunStarted, RunTotals, Seen, Verdict};
 use super::ids::{Ctid, Digest, RunId};
 use super::observed::{Receipt, ReceiptKey};
@@ -84,10 +85,16 @@ pub struct ContainerRecord {
     pub owned: BTreeSet<Owned>,
     /// Whether phoenix made it (or was about to, and saw that it did not exist before).
     pub created: bool,
+    /// The last intended actions that are not known to have had their whole effect: what a
+    /// killed action left behind is ours to cure only if it was one of these.
+    pub unsettled: Vec<Action>,
+    /// Scripts on the host of which nobody knows whether they ran, and which the configuration
+    /// says not to run again.
+    pub ambiguous: BTreeSet<ReceiptKey>,
     /// The scripts that ran to their end, since it was made.
     pub scripts: BTreeMap<ReceiptKey, Receipt>,
-    /// The health check that passed last, if nothing was changed since.
-    pub healthy: Option<Digest>,
+    /// The health check that passed last and the run it passed in, if nothing was changed since.
+    pub healthy: Option<(Digest, RunId)>,
     /// Attempts at each state in the run that last worked on it.
     pub attempts: BTreeMap<Step, u32>,
     /// The run that last worked on it.
@@ -138,6 +145,25 @@ pub struct OpenIntent {
     pub seen: Seen,
     /// Its sequence number.
     pub seq: u64,
+}
+
+impl OpenIntent {
+    /// The scripts on the host among its actions of which nobody knows whether they ran.
+    pub fn unknown_scripts(&self) -> impl Iterator<Item = ReceiptKey> + '_ {
+        self.actions
+            .iter()
+            .enumerate()
+            .filter_map(|(index, action)| match action {
+                Action::RunScript(script) if script.place == Place::Host => {
+                    let known = u32::try_from(index).is_ok_and(|index| self.done.contains(&index));
+                    (!known).then(|| ReceiptKey {
+                        kind: script.kind,
+                        name: script.name.clone(),
+                    })
+                }
+                _ => None,
+            })
+    }
 }
 
 /// An event that cannot have happened after the ones before it.
@@ -292,10 +318,7 @@ impl ContainerRecord {
             }
             Event::StepConverged { .. } => {
                 let intent = self.close(entry)?;
-                for (index, _) in intent.actions.iter().enumerate() {
-                    self.note_done(&intent, index, ctid, entry.run);
-                }
-                self.release(&intent);
+                self.settle(&intent, ctid, entry.run);
             }
             Event::StepFailed {
                 step,
@@ -318,11 +341,10 @@ impl ContainerRecord {
             }
             Event::IntentInspected { verdict, .. } => {
                 let intent = self.close(entry)?;
-                if *verdict == Verdict::Adopted {
-                    for (index, _) in intent.actions.iter().enumerate() {
-                        self.note_done(&intent, index, ctid, intent.run);
-                    }
-                    self.release(&intent);
+                match verdict {
+                    Verdict::Adopted => self.settle(&intent, ctid, intent.run),
+                    Verdict::AmbiguousStopped => self.ambiguous.extend(intent.unknown_scripts()),
+                    Verdict::Retried | Verdict::AmbiguousRetried => {}
                 }
             }
             Event::ContainerUnchanged | Event::ContainerConverged { .. } => {
@@ -365,9 +387,10 @@ impl ContainerRecord {
             return Err(illegal(entry, format!("attempt {before} came before")));
         }
         self.attempts.insert(*step, *attempt);
-        if actions.iter().any(Action::mutates) {
+        if actions.iter().any(Action::disturbs) {
             self.healthy = None;
         }
+        self.unsettled.clone_from(actions);
         if actions
             .iter()
             .any(|action| matches!(action, Action::Create(_) | Action::Clone(_)))
@@ -375,6 +398,7 @@ impl ContainerRecord {
             self.created = true;
             self.owned.clear();
             self.scripts.clear();
+            self.ambiguous.clear();
         }
         self.owned.extend(claims.iter().cloned());
         self.outcome = Some(Outcome::Working(*step));
@@ -414,7 +438,11 @@ impl ContainerRecord {
             .ok_or_else(|| illegal(entry, "no intent is open"))
     }
 
-    fn release(&mut self, intent: &OpenIntent) {
+    fn settle(&mut self, intent: &OpenIntent, ctid: Ctid, run: RunId) {
+        for index in 0..intent.actions.len() {
+            self.note_done(intent, index, ctid, run);
+        }
+        self.unsettled.clear();
         for released in &intent.releases {
             self.owned.remove(released);
         }
@@ -439,9 +467,10 @@ impl ContainerRecord {
                     inputs: script.inputs,
                     run,
                 };
+                self.ambiguous.remove(&key);
                 self.scripts.insert(key, receipt);
             }
-            Some(Action::CheckHealth(check)) => self.healthy = Some(check.digest()),
+            Some(Action::CheckHealth(check)) => self.healthy = Some((check.digest(), run)),
             _ => {}
         }
     }

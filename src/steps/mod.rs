@@ -1,1 +1,142 @@
-//! (to be written)
+//! The eleven states: one file each, what it inspects and how it compares. All pure.
+
+mod application;
+mod configurations;
+mod dedicated_volumes;
+mod defined;
+mod disk_size;
+mod features;
+mod foreign;
+mod health_check;
+mod mounts;
+mod shared_volumes;
+mod start;
+mod template_snapshot;
+mod validate;
+
+use std::collections::BTreeSet;
+
+use crate::domain::action::Action;
+use crate::domain::desired::DesiredContainer;
+use crate::domain::diagnostic::Problem;
+use crate::domain::event::Owned;
+use crate::domain::ids::{JournalId, RunId};
+use crate::domain::observed::{ObservedContainer, ObservedWorld};
+use crate::domain::record::ContainerRecord;
+use crate::domain::setting::{Changes, Settings};
+use crate::domain::step::Step;
+
+pub use foreign::notes;
+
+/// What a person asked for beside the configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Changes that need a restart are left waiting.
+    pub no_restart: bool,
+    /// Health checks run even where nothing was changed.
+    pub check_health: bool,
+    /// Scripts, by name, that run again even where they have run.
+    pub rerun: BTreeSet<String>,
+}
+
+/// Everything that a comparison may look at.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// What is declared.
+    pub desired: &'a DesiredContainer,
+    /// What is seen of the container; none: it does not exist.
+    pub observed: Option<&'a ObservedContainer>,
+    /// What is seen of the host and of other containers.
+    pub world: &'a ObservedWorld,
+    /// What the journal knows of the container.
+    pub record: &'a ContainerRecord,
+    /// The run on whose behalf it is compared.
+    pub run: RunId,
+    /// The journal that this phoenix writes.
+    pub journal: JournalId,
+    /// Whether something that can disturb the container is planned before this state. The
+    /// engine leaves it false: there the record says so.
+    pub disturbed: bool,
+    /// What a person asked for.
+    pub options: &'a Options,
+}
+
+/// What is to be done for one state; nothing when it holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Work {
+    /// In order.
+    pub actions: Vec<Action>,
+    /// What becomes ours by them.
+    pub claims: Vec<Owned>,
+    /// What stops being ours by them.
+    pub releases: Vec<Owned>,
+}
+
+impl Work {
+    fn of(actions: Vec<Action>) -> Self {
+        Self {
+            actions,
+            ..Self::default()
+        }
+    }
+
+    /// One combined change, if there is anything to change.
+    fn configure(&mut self, changes: Changes) {
+        if !changes.is_empty() {
+            self.actions.push(Action::Configure { changes });
+        }
+    }
+
+    /// Without an action nothing becomes ours and nothing stops being so.
+    fn settled(self) -> Self {
+        if self.actions.is_empty() {
+            Self::default()
+        } else {
+            self
+        }
+    }
+}
+
+/// Why a state cannot be reached by any action.
+pub type Problems = Vec<Problem>;
+
+/// Compares one state of a container with its declaration.
+///
+/// # Errors
+/// What no action can cure.
+pub fn compare(step: Step, cx: &Context<'_>) -> Result<Work, Problems> {
+    match step {
+        Step::ValidateInputs => validate::compare(cx),
+        Step::EnsureContainerDefined => defined::compare(cx),
+        Step::ApplyConfigurations => configurations::compare(cx),
+        Step::ApplySharedVolumes => shared_volumes::compare(cx),
+        Step::ApplyDedicatedVolumes => dedicated_volumes::compare(cx),
+        Step::EnsureContainerDiskSize => disk_size::compare(cx),
+        Step::StartContainer => start::compare(cx),
+        Step::ApplyFeatures => features::compare(cx),
+        Step::RunApplicationScript => application::compare(cx),
+        Step::RunHealthCheck => health_check::compare(cx),
+        Step::CreateTemplateSnapshot => template_snapshot::compare(cx),
+    }
+}
+
+impl<'a> Context<'a> {
+    /// The container, where an earlier state has made sure that it exists.
+    fn existing(&self) -> Result<&'a ObservedContainer, Problems> {
+        self.observed.ok_or_else(|| {
+            vec![Problem::new(
+                "",
+                format!(
+                    "container {} has gone while it was worked on",
+                    self.desired.ctid
+                ),
+                "somebody removed it: run `phoenix apply` again to make it anew",
+            )]
+        })
+    }
+
+    /// The declared settings with what facts of the host complete.
+    fn settings(&self) -> Settings {
+        configurations::declared(self)
+    }
+}

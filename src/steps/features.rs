@@ -1,0 +1,56 @@
+//! State 8, `apply_features`: each feature script has run, once per content and arguments.
+
+use super::{Context, Problems, Work};
+use crate::domain::action::Action;
+use crate::domain::desired::{Place, Script, ScriptKind};
+use crate::domain::diagnostic::Problem;
+use crate::domain::observed::{Receipt, ReceiptKey};
+
+pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
+    cx.existing()?;
+    let mut actions = Vec::new();
+    for script in &cx.desired.features {
+        actions.extend(run(cx, script)?);
+    }
+    Ok(Work::of(actions))
+}
+
+/// The action that runs a script, unless it has run.
+pub(super) fn run(cx: &Context<'_>, script: &Script) -> Result<Option<Action>, Problems> {
+    let key = ReceiptKey {
+        kind: script.kind,
+        name: script.name.clone(),
+    };
+    let receipt = receipt(cx, script, &key);
+    let again = cx.options.rerun.contains(&script.name);
+    if cx.record.ambiguous.contains(&key) && !again {
+        return Err(vec![Problem::new(
+            "on_unknown",
+            format!(
+                "nobody knows whether {} ran to its end on the host when phoenix was interrupted",
+                script.name
+            ),
+            format!(
+                "look at the container, then `phoenix apply {} --rerun {}`",
+                cx.desired.ctid, script.name
+            ),
+        )]);
+    }
+    let holds = receipt.is_some_and(|receipt| {
+        receipt.content == script.content
+            && receipt.inputs == script.inputs
+            && (script.kind == ScriptKind::Feature || receipt.ctid == cx.desired.ctid)
+            && (!again || receipt.run == cx.run)
+    });
+    Ok((!holds).then(|| Action::RunScript(Box::new(script.clone()))))
+}
+
+/// The receipt on the disk is the observation; the journal decides where the disk cannot be
+/// read, and for scripts that ran on the host, which leave none.
+fn receipt<'a>(cx: &Context<'a>, script: &Script, key: &ReceiptKey) -> Option<&'a Receipt> {
+    let on_disk = cx.observed.and_then(|seen| seen.receipts.as_ref());
+    match (script.place, on_disk) {
+        (Place::Container, Some(receipts)) => receipts.get(key),
+        _ => cx.record.scripts.get(key),
+    }
+}
