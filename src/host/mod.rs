@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::action::Action;
+use crate::domain::desired::DesiredState;
 use crate::domain::ids::{Ctid, RunId};
 use crate::domain::observed::ObservedWorld;
 use crate::domain::refusal::{FailureKind, Refusal};
@@ -39,6 +40,22 @@ pub struct ObserveRequest {
     pub containers: Option<BTreeSet<Ctid>>,
     /// Host directories whose owner and mode are wanted.
     pub directories: BTreeSet<String>,
+}
+
+impl ObserveRequest {
+    /// Everything there is, as far as a declared world is concerned with it.
+    #[must_use]
+    pub fn all(desired: &DesiredState) -> Self {
+        let binds = desired
+            .containers
+            .values()
+            .flat_map(|container| container.binds.iter());
+        let directories = binds.map(|bind| bind.host_path.clone()).collect();
+        Self {
+            containers: None,
+            directories,
+        }
+    }
 }
 
 /// On whose behalf an action is done.

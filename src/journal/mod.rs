@@ -1,1 +1,6 @@
 //! (to be written)
+
+/// placeholder until the journal lands
+#[derive(Debug, thiserror::Error)]
+#[error("x")]
+pub struct JournalError;

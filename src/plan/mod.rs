@@ -1,1 +1,9 @@
-//! (to be written)
+//! What would be done, without doing it. Pure.
+
+mod container;
+mod fleet;
+mod order;
+
+pub use container::{ContainerPlan, StepPlan, plan_container};
+pub use fleet::{FleetPlan, Planner, plan_fleet};
+pub use order::{Graph, Priority, UnknownTarget};

@@ -1,0 +1,533 @@
+//! Brings one container through the eleven states: compare, intend, do, look again.
+
+use std::collections::{BTreeSet, hash_map::DefaultHasher};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::recorder::Pen;
+use super::{ContainerOutcome, EngineError, Env};
+use crate::domain::action::Action;
+use crate::domain::desired::{DesiredContainer, OnUnknown, Place};
+use crate::domain::diagnostic::Problem;
+use crate::domain::event::{Event, Failure, Seen, Verdict};
+use crate::domain::ids::{Ctid, Digest, RunId};
+use crate::domain::observed::{ObservedContainer, ObservedWorld, Status};
+use crate::domain::record::{ContainerRecord, OpenIntent};
+use crate::domain::refusal::FailureKind;
+use crate::domain::step::Step;
+use crate::host::{Call, HostError, ObserveRequest};
+use crate::steps::{self, Context, Options, Problems, Work};
+
+/// What all containers of a run share.
+pub(super) struct Shared<'a> {
+    pub(super) env: &'a Env<'a>,
+    pub(super) run: RunId,
+    pub(super) options: &'a Options,
+    /// What was seen last of the host and of each container.
+    pub(super) world: RwLock<ObservedWorld>,
+}
+
+/// What came of one container, and what was done for it.
+pub(super) struct Done {
+    pub(super) outcome: ContainerOutcome,
+    pub(super) mutations: u64,
+}
+
+/// Brings one container to its declared state. `made` is called once it exists.
+pub(super) fn reconcile(
+    shared: &Shared<'_>,
+    desired: &DesiredContainer,
+    record: ContainerRecord,
+    made: &dyn Fn(),
+) -> Result<Done, EngineError> {
+    let pen = Pen::new(shared.env, shared.run, desired.ctid, record);
+    let began = shared.env.clock.now();
+    let mut work = Reconciler {
+        shared,
+        desired,
+        pen,
+        began,
+        held: Vec::new(),
+        mutations: 0,
+    };
+    let outcome = work.converge(made)?;
+    Ok(Done {
+        outcome,
+        mutations: work.mutations,
+    })
+}
+
+struct Reconciler<'a> {
+    shared: &'a Shared<'a>,
+    desired: &'a DesiredContainer,
+    pen: Pen<'a>,
+    began: DateTime<Utc>,
+    /// States that held, not yet written.
+    held: Vec<Step>,
+    mutations: u64,
+}
+
+/// How the work on one state ended.
+enum StepEnd {
+    Holds,
+    Failed,
+    Interrupted,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Done,
+    Refused(HostError),
+}
+
+impl Reconciler<'_> {
+    fn converge(&mut self, made: &dyn Fn()) -> Result<ContainerOutcome, EngineError> {
+        let inherited = self.pen.record.open.is_some();
+        if inherited {
+            self.inspect_open_intent()?;
+        }
+        for step in Step::ALL {
+            match self.reach(step)? {
+                StepEnd::Holds => {}
+                StepEnd::Failed => return Ok(ContainerOutcome::Failed),
+                StepEnd::Interrupted => return Ok(ContainerOutcome::Interrupted),
+            }
+            if step == Step::EnsureContainerDefined {
+                made();
+            }
+        }
+        if self.held.len() == Step::ALL.len() && !inherited {
+            self.pen.note(vec![Event::ContainerUnchanged])?;
+            return Ok(ContainerOutcome::Unchanged);
+        }
+        let mut events = self.held_events();
+        events.push(Event::ContainerConverged {
+            took_ms: self.since(self.began),
+        });
+        self.pen.note(events)?;
+        Ok(ContainerOutcome::Converged)
+    }
+
+    /// An intent that a dead process left: what came of it is looked at, never assumed.
+    fn inspect_open_intent(&mut self) -> Result<(), EngineError> {
+        let Some(open) = self.pen.record.open.clone() else {
+            return Ok(());
+        };
+        let verdict = self.verdict(&open);
+        self.pen.write(vec![Event::IntentInspected {
+            step: open.step,
+            attempt: open.attempt,
+            verdict,
+        }])?;
+        Ok(())
+    }
+
+    fn verdict(&self, open: &OpenIntent) -> Verdict {
+        if open.unknown_script().is_some() {
+            return match self.desired.on_unknown {
+                OnUnknown::Retry => Verdict::AmbiguousRetried,
+                OnUnknown::Stop => Verdict::AmbiguousStopped,
+            };
+        }
+        // A health check has no effect: it is asked again.
+        let asked = open.actions.iter().any(|action| !action.mutates());
+        let holds = self
+            .compare(open.step)
+            .is_ok_and(|work| work.actions.is_empty());
+        if holds && !asked {
+            Verdict::Adopted
+        } else {
+            Verdict::Retried
+        }
+    }
+
+    fn compare(&self, step: Step) -> Result<Work, Problems> {
+        let world = self
+            .shared
+            .world
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let observed = world.containers.get(&self.desired.ctid);
+        steps::compare(
+            step,
+            &Context {
+                desired: self.desired,
+                observed: observed.map(|seen| &**seen),
+                world: &world,
+                record: &self.pen.record,
+                run: self.shared.run,
+                journal: self.shared.env.journal,
+                disturbed: false,
+                options: self.shared.options,
+            },
+        )
+    }
+
+    /// Works on one state until it holds, cannot hold, or has been tried often enough.
+    fn reach(&mut self, step: Step) -> Result<StepEnd, EngineError> {
+        let mut tries = 0;
+        loop {
+            let work = match self.compare(step) {
+                Ok(work) => work,
+                Err(problems) => return self.impossible(step, &problems),
+            };
+            if work.actions.is_empty() {
+                if tries == 0 {
+                    self.held.push(step);
+                }
+                return Ok(StepEnd::Holds);
+            }
+            if self.shared.env.stopping() {
+                return Ok(StepEnd::Interrupted);
+            }
+            tries += 1;
+            if let Some(end) = self.attempt(step, work, tries)? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// One attempt: the intent is on the disk before the first action, and the container is
+    /// looked at after the last. Nothing is returned when another attempt is to follow.
+    fn attempt(
+        &mut self,
+        step: Step,
+        work: Work,
+        tries: u32,
+    ) -> Result<Option<StepEnd>, EngineError> {
+        let attempt = self.pen.record.attempts.get(&step).copied().unwrap_or(0) + 1;
+        let began = self.shared.env.clock.now();
+        let Work {
+            actions,
+            claims,
+            releases,
+        } = work;
+        let mut events = self.held_events();
+        let seen = self.seen();
+        events.push(Event::StepStarted {
+            step,
+            attempt,
+            actions: actions.clone(),
+            claims,
+            releases,
+            seen,
+        });
+        let intent = self.pen.write(events)?;
+        let outcome = self.act(step, attempt, intent, &actions)?;
+        let looked = self.look();
+        let left = match looked {
+            Ok(()) => self.compare(step),
+            Err(error) => return self.fail(step, attempt, tries, &error),
+        };
+        match (outcome, left) {
+            (_, Err(problems)) => {
+                let failure = failure_of(&problems);
+                self.pen.note(vec![
+                    Event::StepFailed {
+                        step,
+                        attempt,
+                        failure,
+                        retry: false,
+                    },
+                    Event::ContainerFailed { step },
+                ])?;
+                Ok(Some(StepEnd::Failed))
+            }
+            (Attempt::Refused(error), Ok(left)) if !left.actions.is_empty() => {
+                self.fail(step, attempt, tries, &error)
+            }
+            (Attempt::Done, Ok(left)) if !left.actions.is_empty() => {
+                self.fail(step, attempt, tries, &without_effect(&left.actions))
+            }
+            _ => {
+                let (took_ms, seen) = (self.since(began), self.seen());
+                self.pen.note(vec![Event::StepConverged {
+                    step,
+                    attempt,
+                    took_ms,
+                    seen,
+                }])?;
+                Ok(Some(StepEnd::Holds))
+            }
+        }
+    }
+
+    /// Does the actions one after another, until one is refused.
+    fn act(
+        &mut self,
+        step: Step,
+        attempt: u32,
+        intent: u64,
+        actions: &[Action],
+    ) -> Result<Attempt, EngineError> {
+        for (action, index) in actions.iter().zip(0_u32..) {
+            // An interrupted run stops between two scripts too; the rest of a state is quick.
+            if index > 0 && self.shared.env.stopping() {
+                let stopped = HostError::new(FailureKind::Transient, "interrupted");
+                return Ok(Attempt::Refused(stopped));
+            }
+            let call = Call {
+                run: self.shared.run,
+                ctid: self.desired.ctid,
+                step,
+                attempt,
+                intent,
+                document: &self.desired.document,
+            };
+            let began = self.shared.env.clock.now();
+            let applied = match self.shared.env.host.apply(&call, action) {
+                Ok(applied) => applied,
+                Err(error) => return Ok(Attempt::Refused(error)),
+            };
+            self.mutations += u64::from(action.mutates());
+            let took_ms = self.since(began);
+            let done = Event::ActionDone {
+                step,
+                attempt,
+                index,
+                took_ms,
+                output: applied.output,
+            };
+            // Of a script on the host the journal alone knows that it ran, and that those before
+            // it had ended when it began: that is on the disk before anything else is done.
+            let next = actions.get(index as usize + 1);
+            if on_host(action) || next.is_some_and(on_host) {
+                self.pen.write(vec![done])?;
+            } else if matches!(action, Action::RunScript(_) | Action::CheckHealth(_)) {
+                self.pen.note(vec![done])?;
+            }
+        }
+        Ok(Attempt::Done)
+    }
+
+    /// Looks at this container, and at the host's directories that it mounts, again.
+    fn look(&self) -> Result<(), HostError> {
+        let ctid = self.desired.ctid;
+        let request = ObserveRequest {
+            containers: Some(BTreeSet::from([ctid])),
+            directories: self
+                .desired
+                .binds
+                .iter()
+                .map(|bind| bind.host_path.clone())
+                .collect(),
+        };
+        let seen = observe_patiently(self.shared.env, &request)?;
+        let mut world = self
+            .shared
+            .world
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        match seen.containers.get(&ctid) {
+            Some(container) => world.containers.insert(ctid, Arc::clone(container)),
+            None => world.containers.remove(&ctid),
+        };
+        let known = std::mem::take(&mut world.host.directories);
+        world.host = seen.host;
+        let fresh = std::mem::take(&mut world.host.directories);
+        world.host.directories = known;
+        world.host.directories.extend(fresh);
+        Ok(())
+    }
+
+    fn impossible(&mut self, step: Step, problems: &Problems) -> Result<StepEnd, EngineError> {
+        let failure = failure_of(problems);
+        let mut events = self.held_events();
+        events.push(Event::StepFailed {
+            step,
+            attempt: 0,
+            failure,
+            retry: false,
+        });
+        events.push(Event::ContainerFailed { step });
+        self.pen.note(events)?;
+        Ok(StepEnd::Failed)
+    }
+
+    fn fail(
+        &mut self,
+        step: Step,
+        attempt: u32,
+        tries: u32,
+        error: &HostError,
+    ) -> Result<Option<StepEnd>, EngineError> {
+        let stopping = self.shared.env.stopping();
+        let unknown_script = error.kind == FailureKind::UnknownOutcome
+            && self.desired.on_unknown == OnUnknown::Stop
+            && self
+                .pen
+                .record
+                .open
+                .as_ref()
+                .is_some_and(|open| open.unknown_script().is_some());
+        if unknown_script {
+            // Closed as what it is; the next comparison refuses to go on.
+            let verdict = Verdict::AmbiguousStopped;
+            self.pen.write(vec![Event::IntentInspected {
+                step,
+                attempt,
+                verdict,
+            }])?;
+            return Ok(None);
+        }
+        let retry = error.kind != FailureKind::Permanent
+            && tries < self.shared.env.limits.attempts
+            && !stopping;
+        let failure = Failure {
+            kind: error.kind,
+            message: error.message.clone(),
+            command: error.command.clone(),
+            exit_code: error.exit_code,
+            output: error.output.clone(),
+            help: None,
+        };
+        if stopping && error.kind != FailureKind::Permanent {
+            self.pen.note(vec![Event::StepFailed {
+                step,
+                attempt,
+                failure,
+                retry: true,
+            }])?;
+            return Ok(Some(StepEnd::Interrupted));
+        }
+        let mut events = vec![Event::StepFailed {
+            step,
+            attempt,
+            failure,
+            retry,
+        }];
+        if !retry {
+            events.push(Event::ContainerFailed { step });
+            self.pen.note(events)?;
+            return Ok(Some(StepEnd::Failed));
+        }
+        self.pen.note(events)?;
+        self.shared.env.clock.pause(self.pause(step, tries));
+        if let Err(error) = self.look() {
+            tracing::warn!(ctid = %self.desired.ctid, %error, "cannot look at the container");
+        }
+        Ok(None)
+    }
+
+    /// Twice as long each time, up to a limit, and shortened by up to a quarter so that
+    /// containers that met each other once do not meet again.
+    fn pause(&self, step: Step, tries: u32) -> Duration {
+        let limits = &self.shared.env.limits;
+        let doubled = limits.first_pause.saturating_mul(1 << (tries - 1).min(16));
+        let whole = doubled.min(limits.longest_pause);
+        let mut hasher = DefaultHasher::new();
+        (self.shared.run, self.desired.ctid, step, tries).hash(&mut hasher);
+        let share = u32::try_from(hasher.finish() % 256).unwrap_or(0);
+        whole.saturating_sub(whole / 4 * share / 256)
+    }
+
+    fn held_events(&mut self) -> Vec<Event> {
+        let steps = std::mem::take(&mut self.held);
+        if steps.is_empty() {
+            Vec::new()
+        } else {
+            vec![Event::StepsHeld { steps }]
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        let world = self
+            .shared
+            .world
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        seen(
+            world
+                .containers
+                .get(&self.desired.ctid)
+                .map(|container| &**container),
+        )
+    }
+
+    fn since(&self, began: DateTime<Utc>) -> u64 {
+        let passed = self.shared.env.clock.now().signed_duration_since(began);
+        u64::try_from(passed.num_milliseconds()).unwrap_or(0)
+    }
+}
+
+fn on_host(action: &Action) -> bool {
+    matches!(action, Action::RunScript(script) if script.place == Place::Host)
+}
+
+/// A short account of what a container looks like.
+fn seen(container: Option<&ObservedContainer>) -> Seen {
+    let Some(container) = container else {
+        return Seen::Absent;
+    };
+    if container.half_created() {
+        return Seen::HalfCreated;
+    }
+    let digest = Digest::of(&serde_json::to_vec(container).unwrap_or_default());
+    match container.status {
+        Status::Running => Seen::Running(digest),
+        Status::Stopped => Seen::Stopped(digest),
+    }
+}
+
+/// Looks, again and again while the trouble may pass.
+pub(super) fn observe_patiently(
+    env: &Env<'_>,
+    request: &ObserveRequest,
+) -> Result<ObservedWorld, HostError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match env.host.observe(request) {
+            Err(error) if error.kind != FailureKind::Permanent && tries < env.limits.attempts => {
+                env.clock.pause(env.limits.first_pause);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn failure_of(problems: &[Problem]) -> Failure {
+    let messages: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.message.as_str())
+        .collect();
+    let helps: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.help.as_str())
+        .collect();
+    Failure {
+        kind: FailureKind::Permanent,
+        message: messages.join("; "),
+        command: None,
+        exit_code: None,
+        output: String::new(),
+        help: Some(helps.join("; ")),
+    }
+}
+
+/// The host said that it did it, and it is not to be seen.
+fn without_effect(left: &[Action]) -> HostError {
+    let kinds: Vec<&str> = left.iter().map(Action::kind).collect();
+    HostError::new(
+        FailureKind::Transient,
+        format!(
+            "the host reported success, but this is still to be done: {}",
+            kinds.join(", ")
+        ),
+    )
+}
+
+/// The container that a container is about to be cloned from, if it is yet to be made.
+pub(super) fn pending_source(world: &ObservedWorld, desired: &DesiredContainer) -> Option<Ctid> {
+    let exists = world
+        .containers
+        .get(&desired.ctid)
+        .is_some_and(|seen| !seen.half_created());
+    match &desired.origin {
+        crate::domain::desired::Origin::Clone { source, .. } if !exists => Some(*source),
+        _ => None,
+    }
+}

@@ -1,0 +1,163 @@
+//! The plan of one container: the states compared one after another, each on what the model says
+//! the states before it will have made.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::domain::action::Action;
+use crate::domain::desired::DesiredContainer;
+use crate::domain::diagnostic::Problem;
+use crate::domain::ids::{Ctid, JournalId, RunId};
+use crate::domain::model;
+use crate::domain::observed::{ObservedContainer, ObservedWorld};
+use crate::domain::record::ContainerRecord;
+use crate::domain::step::Step;
+use crate::steps::{self, Context, Options, Work};
+
+/// What would be done for one container.
+#[derive(Clone, Debug)]
+pub struct ContainerPlan {
+    /// The container.
+    pub ctid: Ctid,
+    /// Its declared name.
+    pub name: String,
+    /// The states for which something is to be done, in order.
+    pub steps: Vec<StepPlan>,
+    /// What no action can cure; then nothing is done for it and what depends on it.
+    pub problems: Vec<(Step, Problem)>,
+    /// The container whose problems keep this one from being worked on.
+    pub blocked_by: Option<Ctid>,
+    /// What is worth a word.
+    pub notes: Vec<String>,
+    /// Keys that are declared and that phoenix does not manage.
+    pub unmanaged: Vec<String>,
+}
+
+impl ContainerPlan {
+    /// How many actions are planned.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.steps.iter().map(|step| step.work.actions.len()).sum()
+    }
+}
+
+/// What would be done for one state.
+#[derive(Clone, Debug)]
+pub struct StepPlan {
+    /// The state.
+    pub step: Step,
+    /// The actions.
+    pub work: Work,
+    /// The container before them; none: it does not exist then.
+    pub before: Option<Arc<ObservedContainer>>,
+}
+
+/// Plans one container and lets the world become what the plan will make of it.
+pub fn plan_container(
+    desired: &DesiredContainer,
+    world: &mut ObservedWorld,
+    record: &ContainerRecord,
+    journal: JournalId,
+    options: &Options,
+) -> ContainerPlan {
+    let mut plan = ContainerPlan {
+        ctid: desired.ctid,
+        name: desired.name.clone(),
+        steps: Vec::new(),
+        problems: Vec::new(),
+        blocked_by: None,
+        notes: Vec::new(),
+        unmanaged: desired.unmanaged.clone(),
+    };
+    let mut pass = Pass {
+        desired,
+        record,
+        journal,
+        options,
+        disturbed: false,
+        planned: BTreeSet::new(),
+    };
+    plan.notes = steps::notes(&pass.context(world, seen(world, desired.ctid).as_deref()));
+    for step in Step::ALL {
+        if let Err(problems) = pass.step(step, world, &mut plan.steps) {
+            plan.problems
+                .extend(problems.into_iter().map(|problem| (step, problem)));
+            break;
+        }
+    }
+    plan
+}
+
+fn seen(world: &ObservedWorld, ctid: Ctid) -> Option<Arc<ObservedContainer>> {
+    world.containers.get(&ctid).cloned()
+}
+
+struct Pass<'a> {
+    desired: &'a DesiredContainer,
+    record: &'a ContainerRecord,
+    journal: JournalId,
+    options: &'a Options,
+    disturbed: bool,
+    /// Whether the container will be made anew: what the journal knew of it is void then.
+    planned: BTreeSet<&'static str>,
+}
+
+impl<'a> Pass<'a> {
+    fn context<'b>(
+        &'b self,
+        world: &'b ObservedWorld,
+        observed: Option<&'b ObservedContainer>,
+    ) -> Context<'b> {
+        Context {
+            desired: self.desired,
+            observed,
+            world,
+            record: self.record,
+            run: RunId::NONE,
+            journal: self.journal,
+            disturbed: self.disturbed,
+            options: self.options,
+        }
+    }
+
+    fn step(
+        &mut self,
+        step: Step,
+        world: &mut ObservedWorld,
+        steps: &mut Vec<StepPlan>,
+    ) -> Result<(), Vec<Problem>> {
+        let before = seen(world, self.desired.ctid);
+        let fresh = ContainerRecord::default();
+        let made_anew = self.planned.contains("create") || self.planned.contains("clone");
+        let mut cx = self.context(world, before.as_deref());
+        if made_anew {
+            cx.record = &fresh;
+        }
+        let work = steps::compare(step, &cx)?;
+        for action in &work.actions {
+            let refused = |refusal: crate::domain::refusal::Refusal| {
+                vec![Problem::new(
+                    "",
+                    format!(
+                        "the host would refuse to {}: {refusal}",
+                        action.kind().replace('_', " ")
+                    ),
+                    "cure the cause, then plan again",
+                )]
+            };
+            match model::after(world, self.desired.ctid, action, RunId::NONE) {
+                Ok(effect) => world.absorb(self.desired.ctid, effect),
+                // A lock passes; what it refuses now it will take later.
+                Err(refusal)
+                    if refusal.kind() == crate::domain::refusal::FailureKind::Transient => {}
+                Err(refusal) => return Err(refused(refusal)),
+            }
+            self.disturbed |= action.disturbs();
+            self.planned.insert(Action::kind(action));
+        }
+        if !work.actions.is_empty() {
+            steps.push(StepPlan { step, work, before });
+        }
+        Ok(())
+    }
+}
