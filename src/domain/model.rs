@@ -1,1 +1,0 @@
-//! The pure model of a host.
