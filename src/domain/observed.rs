@@ -127,6 +127,36 @@ pub enum Lock {
     SnapshotDelete,
 }
 
+impl Lock {
+    /// All of them, in Proxmox VE's order.
+    pub const ALL: [Self; 10] = [
+        Self::Backup,
+        Self::Create,
+        Self::Destroyed,
+        Self::Disk,
+        Self::Fstrim,
+        Self::Migrate,
+        Self::Mounted,
+        Self::Rollback,
+        Self::Snapshot,
+        Self::SnapshotDelete,
+    ];
+}
+
+/// No such lock.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a lock of Proxmox VE")]
+pub struct UnknownLock(String);
+
+impl std::str::FromStr for Lock {
+    type Err = UnknownLock;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|lock| lock.to_string() == text);
+        found.ok_or_else(|| UnknownLock(text.to_owned()))
+    }
+}
+
 impl fmt::Display for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -64,6 +64,34 @@ pub enum Refusal {
     /// Twice made a template.
     #[error("you can't convert a template to a template")]
     AlreadyTemplate,
+    /// It runs, and must not to become a template.
+    #[error("you can't convert a CT to template if the CT is running")]
+    TemplateRunning,
+    /// It is protected.
+    #[error("can't remove CT {0} - protection mode enabled")]
+    Protected(Ctid),
+    /// A drive of a protected container.
+    #[error("can't remove CT {ctid} drive '{drive}' - protection mode enabled")]
+    ProtectedDrive {
+        /// The container.
+        ctid: Ctid,
+        /// `mpN` or `unusedN`.
+        drive: Key,
+    },
+    /// No key that Proxmox VE knows.
+    #[error("Unknown option: {0}")]
+    UnknownOption(Key),
+    /// Nothing is mounted there.
+    #[error("nothing is mounted at '{path}' in CT {ctid}")]
+    NotMounted {
+        /// The container.
+        ctid: Ctid,
+        /// The path in it.
+        path: String,
+    },
+    /// A plain directory instead of a disk.
+    #[error("can't resize this image format")]
+    CannotResize,
     /// No such storage.
     #[error("storage '{0}' does not exist")]
     NoStorage(String),
