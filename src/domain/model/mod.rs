@@ -29,7 +29,7 @@ use super::action::{Action, DirectorySpec};
 use super::desired::{Place, Script, Template};
 use super::ids::{Ctid, RunId};
 use super::observed::{
-    Directory, HostFacts, ObservedContainer, ObservedWorld, Receipt, ReceiptKey, Status,
+    Directory, HostFacts, Lock, ObservedContainer, ObservedWorld, Receipt, ReceiptKey, Status,
     TemplateState,
 };
 use super::refusal::Refusal;
@@ -46,6 +46,8 @@ pub enum Effect {
     Container(Arc<ObservedContainer>),
     /// The container is no more.
     Gone,
+    /// The half-created container is no more, and the source of its clone has lost the lock.
+    Discarded(Option<(Ctid, Arc<ObservedContainer>)>),
     /// A host directory is like this now.
     Directory(String, Directory),
     /// A template archive is on the host now.
@@ -69,6 +71,7 @@ pub fn after(
         Action::EnsureDirectory(spec) => Ok(directory(&world.host, spec)),
         Action::Create(spec) => make::create(world, ctid, spec).map(Effect::of),
         Action::Clone(spec) => make::clone(world, ctid, spec).map(Effect::of),
+        Action::Discard { source } => discard(world, ctid, *source),
         _ => existing(world, ctid)?.after(&world.host, ctid, action, run),
     }
 }
@@ -77,6 +80,36 @@ pub fn after(
 fn existing(world: &ObservedWorld, ctid: Ctid) -> Result<&ObservedContainer, Refusal> {
     let found = world.containers.get(&ctid);
     found.map(Arc::as_ref).ok_or(Refusal::Missing { ctid })
+}
+
+/// Removes a half-created container; a source that its killed clone left locked is unlocked.
+fn discard(world: &ObservedWorld, ctid: Ctid, source: Option<Ctid>) -> Result<Effect, Refusal> {
+    let locked = source.and_then(|source| {
+        let seen = world.containers.get(&source)?;
+        (seen.lock == Some(Lock::Disk)).then(|| (source, seen))
+    });
+    let unlocked = locked.map(|(source, seen)| {
+        (
+            source,
+            Arc::new(ObservedContainer {
+                lock: None,
+                ..(**seen).clone()
+            }),
+        )
+    });
+    discarded(existing(world, ctid)?, ctid, unlocked)
+}
+
+fn discarded(
+    container: &ObservedContainer,
+    ctid: Ctid,
+    unlocked: Option<(Ctid, Arc<ObservedContainer>)>,
+) -> Result<Effect, Refusal> {
+    if container.half_created() {
+        Ok(Effect::Discarded(unlocked))
+    } else {
+        Err(Refusal::NotHalfCreated(ctid))
+    }
 }
 
 impl Effect {
@@ -92,6 +125,10 @@ impl ObservedWorld {
             Effect::Container(container) => {
                 let before = self.containers.insert(ctid, Arc::clone(&container));
                 volumes::account(&mut self.host, before.as_deref(), Some(&container));
+            }
+            Effect::Discarded(unlocked) => {
+                self.containers.extend(unlocked);
+                self.absorb(ctid, Effect::Gone);
             }
             Effect::Gone => {
                 let before = self.containers.remove(&ctid);
@@ -124,12 +161,7 @@ impl ObservedContainer {
             Action::FetchTemplate(template) => return fetch(host, template),
             Action::EnsureDirectory(spec) => return Ok(directory(host, spec)),
             Action::Create(_) | Action::Clone(_) => return Err(Refusal::Exists(ctid)),
-            Action::Discard => {
-                return match self.half_created() {
-                    true => Ok(Effect::Gone),
-                    false => Err(Refusal::NotHalfCreated(ctid)),
-                };
-            }
+            Action::Discard { .. } => return discarded(self, ctid, None),
             Action::CheckHealth(_) => {
                 self.executes(ctid)?;
                 return Ok(Effect::Nothing);
