@@ -3,4 +3,7 @@
 /// placeholder until the journal lands
 #[derive(Debug, thiserror::Error)]
 #[error("x")]
-pub struct JournalError;
+pub enum JournalError {
+    /// closed
+    Closed,
+}
