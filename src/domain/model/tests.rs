@@ -536,3 +536,29 @@ fn an_action_by_its_serialised_form_does_the_same() {
         done(&mut world, 100, &[again]);
     }
 }
+
+#[test]
+fn deleting_what_only_waits_takes_the_waiting_value_away() {
+    let mut world = world(10);
+    let set = Action::Configure {
+        changes: changes(&[("nameserver", "1.1.1.1")]),
+    };
+    let delete = Action::Configure {
+        changes: [(Key::Nameserver, None)].into(),
+    };
+    done(&mut world, 100, &[create(100, 1, &[]), Action::Start, set]);
+    assert_eq!(container(&world, 100).pending.len(), 1);
+    done(&mut world, 100, &[delete]);
+    assert!(container(&world, 100).pending.is_empty());
+}
+
+#[test]
+fn a_stopped_container_takes_a_bridge_that_is_missing_until_it_starts() {
+    let mut world = world(10);
+    let set = Action::Configure {
+        changes: changes(&[("net0", "name=eth0,bridge=none")]),
+    };
+    done(&mut world, 100, &[create(100, 1, &[]), set]);
+    let refused = act(&mut world, 100, &Action::Start);
+    assert_eq!(refused, Err(Refusal::NoBridge("none".to_owned())));
+}
