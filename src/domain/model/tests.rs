@@ -277,8 +277,12 @@ fn what_a_killed_creation_leaves_is_discarded_and_nothing_else_is() {
         act(&mut world, 100, &create(100, 1, &[])),
         Err(Refusal::Exists(ctid(100)))
     );
-    done(&mut world, 100, &[Action::Discard, create(100, 1, &[])]);
-    let refused = act(&mut world, 100, &Action::Discard);
+    done(
+        &mut world,
+        100,
+        &[Action::Discard { source: None }, create(100, 1, &[])],
+    );
+    let refused = act(&mut world, 100, &Action::Discard { source: None });
     assert_eq!(refused, Err(Refusal::NotHalfCreated(ctid(100))));
 }
 
@@ -295,7 +299,11 @@ fn a_killed_clone_leaves_its_source_locked_too() {
         Err(Refusal::Locked(Lock::Disk))
     );
     done(&mut world, 100, &[Action::Unlock]);
-    done(&mut world, 101, &[Action::Discard, clone(101, 100)]);
+    done(
+        &mut world,
+        101,
+        &[Action::Discard { source: None }, clone(101, 100)],
+    );
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn arb_seen() -> impl Strategy<Value = Seen> {
 fn arb_action() -> impl Strategy<Value = Action> {
     prop_oneof![
         Just(Action::Start),
-        Just(Action::Discard),
+        Just(Action::Discard { source: None }),
         "[a-z]{1,12}".prop_map(|name| Action::Snapshot { name }),
     ]
 }
