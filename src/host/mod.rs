@@ -84,7 +84,13 @@ pub struct HostError {
 impl HostError {
     /// An error without a command.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), command: None, exit_code: None, output: String::new() }
+        Self {
+            kind,
+            message: message.into(),
+            command: None,
+            exit_code: None,
+            output: String::new(),
+        }
     }
 }
 
