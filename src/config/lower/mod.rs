@@ -83,6 +83,7 @@ impl Lowering<'_, '_> {
             health: self.health(),
             snapshot: self.snapshot(),
             dependencies: self.dependencies(),
+            externals: self.external_needs(),
             boot_order: raw.boot_order,
             unmanaged: foreign.unmanaged,
             on_unknown: match raw.on_unknown {
@@ -260,6 +261,19 @@ impl Lowering<'_, '_> {
             self.findings.error(&at, message, "take another name");
         }
         Some(name)
+    }
+
+    /// The virtual machines among what it depends on.
+    fn external_needs(&self) -> BTreeSet<Ctid> {
+        let list = self
+            .declared
+            .raw
+            .dependencies
+            .iter()
+            .flat_map(|list| list.iter());
+        let ids = list.filter_map(|(_, id)| id.ctid());
+        ids.filter(|id| self.world.vms.contains_key(id) && !self.world.containers.contains_key(id))
+            .collect()
     }
 
     fn dependencies(&mut self) -> BTreeSet<Ctid> {
