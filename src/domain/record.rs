@@ -298,6 +298,14 @@ impl Phase {
 }
 
 impl ContainerRecord {
+    /// The number of the next attempt at a state in a run.
+    #[must_use]
+    pub fn next_attempt(&self, run: RunId, step: Step) -> u32 {
+        let same_run = self.run == Some(run);
+        let before = self.attempts.get(&step).filter(|_| same_run);
+        before.copied().unwrap_or(0) + 1
+    }
+
     /// Takes in the next event of this container.
     ///
     /// # Errors
@@ -380,9 +388,9 @@ impl ContainerRecord {
         else {
             return Err(illegal(entry, "it is no intent"));
         };
-        let before = self.attempts.get(step).copied().unwrap_or(0);
-        if *attempt != before + 1 {
-            return Err(illegal(entry, format!("attempt {before} came before")));
+        let next = self.next_attempt(entry.run, *step);
+        if *attempt != next {
+            return Err(illegal(entry, format!("attempt {next} comes next")));
         }
         self.attempts.insert(*step, *attempt);
         if actions.iter().any(Action::disturbs) {

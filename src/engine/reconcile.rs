@@ -198,7 +198,7 @@ impl Reconciler<'_> {
         work: Work,
         tries: u32,
     ) -> Result<Option<StepEnd>, EngineError> {
-        let attempt = self.pen.record.attempts.get(&step).copied().unwrap_or(0) + 1;
+        let attempt = self.pen.record.next_attempt(self.shared.run, step);
         let began = self.shared.env.clock.now();
         let Work {
             actions,

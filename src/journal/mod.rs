@@ -1,6 +1,298 @@
-//! (to be written)
+//! The journal: what happened, in order, durable before it is acknowledged.
+//!
+//! Events are packed into records, chained by their hashes, kept in sled and written by one
+//! thread. `docs/events.md` describes the stored form and the protocol.
+//!
+//! Invariants:
+//! - nothing is acknowledged before `fdatasync` of sled's file returned;
+//! - after the first failure nothing is acknowledged any more;
+//! - sequence numbers start at 1 and have no gaps;
+//! - no clock is read here and nothing of an event is interpreted.
 
-/// placeholder until the journal lands
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct JournalError;
+mod anchor;
+mod chain;
+mod committer;
+mod error;
+mod files;
+mod meta;
+mod open;
+mod record;
+mod space;
+mod store;
+#[cfg(test)]
+mod tests;
+mod upcast;
+mod verify;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use chrono::{DateTime, Utc};
+
+pub use chain::Repaired;
+pub use error::{JournalError, SeqRange};
+pub use open::OpenOptions;
+pub use verify::{Problem, VerifyReport, verify};
+
+use crate::domain::event::{Draft, Entry};
+use crate::domain::ids::{Ctid, JournalId};
+use chain::{Care, Walk};
+use committer::Shared;
+use files::{Lock, Paths};
+use meta::Meta;
+use record::{Frame, Item};
+use store::Store;
+
+/// The events of one host, open for reading and writing by this process alone.
+pub struct Journal {
+    paths: Paths,
+    meta: Meta,
+    repaired: Option<Repaired>,
+    shared: Arc<Shared>,
+    committer: Option<JoinHandle<()>>,
+    store: Store,
+    // Dropped last: nobody else may open sled before it is closed here.
+    _lock: Lock,
+}
+
+/// The journal in numbers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stat {
+    /// The journal.
+    pub id: JournalId,
+    /// The host it belongs to.
+    pub host: String,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// Its format.
+    pub format: u32,
+    /// Durable events.
+    pub events: u64,
+    /// The records that hold them.
+    pub records: u64,
+    /// How many times some of them were made durable together.
+    pub batches: u64,
+    /// What its directory takes on the disk.
+    pub bytes: u64,
+    /// Time of the first event.
+    pub first_at: Option<DateTime<Utc>>,
+    /// Time of the last event.
+    pub last_at: Option<DateTime<Utc>>,
+}
+
+impl Journal {
+    /// Opens the journal of a state directory for a host; makes it if there is none.
+    ///
+    /// # Errors
+    /// When it is held, another host's, of a newer format or damaged, or the disk refuses.
+    pub fn open(options: &OpenOptions<'_>) -> Result<Self, JournalError> {
+        open::open(options, open::Tuning::default())
+    }
+
+    /// Opens the journal of a state directory for whichever host it belongs to; none: there is
+    /// none.
+    ///
+    /// # Errors
+    /// When it is held, of a newer format or damaged, or the disk refuses.
+    pub fn open_existing(dir: &Path) -> Result<Option<Self>, JournalError> {
+        open::open_existing(dir, open::Tuning::default())
+    }
+
+    /// What identifies it.
+    #[must_use]
+    pub fn id(&self) -> JournalId {
+        self.meta.id
+    }
+
+    /// The host it belongs to.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.meta.host
+    }
+
+    /// When it was created.
+    #[must_use]
+    pub fn created_at(&self) -> DateTime<Utc> {
+        self.meta.created_at()
+    }
+
+    /// What an unfinished write had left behind, and was removed at open.
+    #[must_use]
+    pub fn tail_repaired(&self) -> Option<Repaired> {
+        self.repaired
+    }
+
+    /// Records events, next to each other and in order; they are durable on return. Returns the
+    /// sequence number of the first.
+    ///
+    /// # Errors
+    /// When they are not durable. What came before is.
+    pub fn append(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
+        self.shared.append(encode(&drafts)?)
+    }
+
+    /// Queues events, next to each other and in order; they are durable at the latest with the
+    /// next `append`, `sync` or `close`. Returns the sequence number of the first.
+    ///
+    /// # Errors
+    /// When an event cannot be stored, or writing has failed before.
+    pub fn enqueue(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
+        self.shared.enqueue(encode(&drafts)?)
+    }
+
+    /// Makes everything that was queued durable.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn sync(&self) -> Result<(), JournalError> {
+        self.shared.sync()
+    }
+
+    /// Hands out every event in order, queued ones included: they are made durable first.
+    ///
+    /// # Errors
+    /// When something cannot be read, or `f` returns an error.
+    pub fn for_each(
+        &self,
+        f: &mut dyn FnMut(Entry) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        self.read(Care::Links, &|_| true, f)
+    }
+
+    /// The events of one container and of the runs themselves, in order.
+    ///
+    /// # Errors
+    /// When something cannot be read.
+    pub fn entries_of(&self, ctid: Ctid) -> Result<Vec<Entry>, JournalError> {
+        let mut entries = Vec::new();
+        self.read(Care::Links, &|frame| frame.concerns(ctid), &mut |entry| {
+            if entry.ctid.is_none_or(|id| id == ctid) {
+                entries.push(entry);
+            }
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    /// Reads the records that are wanted; the others are passed over without being decoded.
+    fn read(
+        &self,
+        care: Care,
+        wanted: &dyn Fn(&Frame<'_>) -> bool,
+        f: &mut dyn FnMut(Entry) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        // After a failure, what is durable can still be read.
+        if self.shared.failure().is_none() {
+            self.sync()?;
+        }
+        let durable = self.shared.totals().head.seq;
+        let dir = &self.paths.dir;
+        let mut walk = Walk::new(dir, &self.store, self.meta.genesis(), care);
+        while walk.totals().head.seq < durable {
+            let step = walk.step().map_err(|stop| stop.into_error(dir))?;
+            let Some((seq, value)) = step else {
+                let first = walk.totals().head.seq + 1;
+                let lost = Some(SeqRange {
+                    first,
+                    last: durable,
+                });
+                return Err(JournalError::corrupt(dir, "no longer there", lost));
+            };
+            let entries = Frame::new(seq, &value)
+                .and_then(|frame| {
+                    if wanted(&frame) {
+                        frame.entries()
+                    } else {
+                        Ok(Vec::new())
+                    }
+                })
+                .map_err(|flaw| {
+                    walk.flawed(seq, walk.totals().head.seq, flaw)
+                        .into_error(dir)
+                })?;
+            entries.into_iter().try_for_each(&mut *f)?;
+        }
+        Ok(())
+    }
+
+    /// Reads every event and holds the chain against the anchor.
+    ///
+    /// # Errors
+    /// When it cannot be looked at. What is wrong with the content is in the report.
+    pub fn verify(&self) -> Result<VerifyReport, JournalError> {
+        if self.shared.failure().is_none() {
+            self.sync()?;
+        }
+        verify::examine(&self.paths, &self.meta, &self.store)
+    }
+
+    /// The journal in numbers.
+    ///
+    /// # Errors
+    /// When something cannot be read.
+    pub fn stat(&self) -> Result<Stat, JournalError> {
+        if self.shared.failure().is_none() {
+            self.sync()?;
+        }
+        let totals = self.shared.totals();
+        let first = self.store.records(0).next().transpose()?;
+        let last = self.store.last()?;
+        let at = |record: Option<(u64, sled::IVec)>, end: fn(Vec<Entry>) -> Option<Entry>| {
+            let (seq, value) = record?;
+            end(Frame::new(seq, &value)
+                .and_then(|frame| frame.entries())
+                .ok()?)
+            .map(|e| e.at)
+        };
+        Ok(Stat {
+            id: self.meta.id,
+            host: self.meta.host.clone(),
+            created_at: self.meta.created_at(),
+            format: self.meta.format,
+            events: totals.head.seq,
+            records: totals.records,
+            batches: totals.batches,
+            bytes: files::disk_usage(&self.paths.dir)?,
+            first_at: at(first, |entries| entries.into_iter().next()),
+            last_at: at(last, |mut entries| entries.pop()),
+        })
+    }
+
+    /// How many batches of events this handle has made durable.
+    #[must_use]
+    pub fn durable_batches(&self) -> u64 {
+        self.shared.batches()
+    }
+
+    /// Makes everything durable, anchors the chain and lets go.
+    ///
+    /// # Errors
+    /// When something is not durable, now or since an earlier failure.
+    pub fn close(mut self) -> Result<(), JournalError> {
+        self.shut_down()
+    }
+
+    fn shut_down(&mut self) -> Result<(), JournalError> {
+        let Some(committer) = self.committer.take() else {
+            return Ok(());
+        };
+        self.shared.close();
+        let joined = committer.join();
+        self.shared
+            .failure()
+            .map_or_else(|| joined.map_err(|_| JournalError::Closed), Err)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut_down() {
+            tracing::warn!(%error, "the journal did not close well");
+        }
+    }
+}
+
+fn encode(drafts: &[Draft]) -> Result<Vec<Item>, JournalError> {
+    drafts.iter().map(Item::new).collect()
+}

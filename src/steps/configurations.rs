@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, Problems, Work};
+use super::{Context, Problems, Work, mounts};
 use crate::domain::event::Owned;
-use crate::domain::observed::ObservedContainer;
+use crate::domain::observed::{ObservedContainer, Status};
 use crate::domain::options::{Net, Options};
 use crate::domain::setting::{Changes, Key, Settings, Value};
 
@@ -80,6 +80,11 @@ pub(super) fn changes(cx: &Context<'_>, seen: &ObservedContainer, work: &mut Wor
             (Some(wanted), _) => (found.as_ref() != Some(wanted)).then(|| Some(wanted.clone())),
             (None, _) => remove(cx, &key, seen, work),
         };
+        // What goes only at the next restart is ours until then: state 7 lets it go.
+        if seen.status == Status::Running && !key.hotplugs() {
+            work.releases
+                .retain(|released| key_of(released) != Some(&key));
+        }
         let Some(change) = change else { continue };
         let whole = !matches!(change, Some(Value::Options(_))) && !is_list(&key);
         if change.is_some() && whole {
@@ -94,14 +99,41 @@ fn is_list(key: &Key) -> bool {
     matches!(key, Key::Lxc(name) if LISTS.contains(&name.as_str()))
 }
 
+/// The key that something of ours is part of; mounts are known by their path.
+fn key_of(owned: &Owned) -> Option<&Key> {
+    match owned {
+        Owned::Key(key) | Owned::Line(key, _) => Some(key),
+        Owned::Feature(_) => Some(&Key::Features),
+        Owned::Mount(_) => None,
+    }
+}
+
+/// What is ours, declared no more, and gone, at the latest with the next start.
+pub(super) fn stale(cx: &Context<'_>, seen: &ObservedContainer) -> Vec<Owned> {
+    let declared = cx.settings();
+    let settings = seen.eventual_settings();
+    let holds = |settings: &Settings, owned: &Owned| match (owned, key_of(owned)) {
+        (Owned::Mount(path), _) => mounts::at(seen, path).is_some() || mounts::declared(cx, path),
+        (Owned::Feature(name), Some(key)) => {
+            matches!(settings.get(key), Some(Value::Options(options)) if options.0.contains_key(name))
+        }
+        (Owned::Line(_, line), Some(key)) => {
+            matches!(settings.get(key), Some(Value::Lines(lines)) if lines.contains(line))
+        }
+        (_, Some(key)) => settings.contains_key(key),
+        (_, None) => true,
+    };
+    let owned = cx.record.owned.iter();
+    owned
+        .filter(|owned| !holds(&settings, owned) && !holds(&declared, owned))
+        .cloned()
+        .collect()
+}
+
 /// Every key that is declared, or of which something is ours.
 fn keys(declared: &Settings, cx: &Context<'_>) -> BTreeSet<Key> {
-    let ours = cx.record.owned.iter().filter_map(|owned| match owned {
-        Owned::Key(key) | Owned::Line(key, _) => Some(key.clone()),
-        Owned::Feature(_) => Some(Key::Features),
-        Owned::Mount(_) => None,
-    });
-    declared.keys().cloned().chain(ours).collect()
+    let ours = cx.record.owned.iter().filter_map(key_of);
+    declared.keys().chain(ours).cloned().collect()
 }
 
 /// A key of ours that is declared no more goes back to what a container has without it.

@@ -85,8 +85,9 @@ fn is_creation(action: &Action) -> bool {
     matches!(action, Action::Create(_) | Action::Clone(_))
 }
 
+/// A snapshot, or the unlocking after one.
 fn is_snapshot(action: &Action) -> bool {
-    matches!(action, Action::Snapshot { .. })
+    matches!(action, Action::Snapshot { .. } | Action::Unlock)
 }
 
 /// Whether such an action of ours is not known to have come to its end.

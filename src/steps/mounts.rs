@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::Context;
+use super::{Context, Problems};
+use crate::domain::diagnostic::Problem;
 use crate::domain::event::Owned;
-use crate::domain::observed::ObservedContainer;
+use crate::domain::observed::{ObservedContainer, Status};
 use crate::domain::options::{Mount, Source};
 use crate::domain::setting::{Changes, Key, MAX_MOUNT_SLOT};
 
@@ -23,6 +24,37 @@ pub(super) fn same_path(one: &str, other: &str) -> bool {
 pub(super) fn at(seen: &ObservedContainer, path: &str) -> Option<(u8, Mount)> {
     seen.mounts()
         .find(|(_, mount)| same_path(&mount.path, path))
+}
+
+/// Two mounts at one place, which Proxmox VE takes without a word: nobody can tell which of them
+/// is meant, so nothing is done about either.
+pub(super) fn problems(cx: &Context<'_>) -> Problems {
+    let Some(seen) = cx.observed else {
+        return Vec::new();
+    };
+    let mounts: Vec<(u8, Mount)> = seen.mounts().collect();
+    let ours = |path: &str| {
+        declared(cx, path)
+            || cx
+                .record
+                .owned
+                .iter()
+                .any(|owned| matches!(owned, Owned::Mount(own) if same_path(own, path)))
+    };
+    let mut problems = Vec::new();
+    for (index, (slot, mount)) in mounts.iter().enumerate() {
+        let twin = mounts[..index]
+            .iter()
+            .find(|(_, other)| same_path(&other.path, &mount.path));
+        if let Some((other, _)) = twin.filter(|_| ours(&mount.path)) {
+            problems.push(Problem::new(
+                "",
+                format!("mp{other} and mp{slot} are both mounted at {}", mount.path),
+                "unmount one of them by hand",
+            ));
+        }
+    }
+    problems
 }
 
 /// Chooses slots that nothing uses: not now, not after the next start, not by this change.
@@ -51,7 +83,7 @@ impl Slots {
 }
 
 /// Whether the configuration declares something at this path.
-fn declared(cx: &Context<'_>, path: &str) -> bool {
+pub(super) fn declared(cx: &Context<'_>, path: &str) -> bool {
     let binds = cx.desired.binds.iter().map(|bind| &bind.path);
     let volumes = cx.desired.volumes.iter().map(|volume| &volume.path);
     binds.chain(volumes).any(|own| same_path(own, path))
@@ -74,7 +106,10 @@ pub(super) fn remove_undeclared(
             && kind(&mount.source)
         {
             changes.insert(Key::Mount(slot), None);
-            releases.push(owned.clone());
+            // A running container keeps it until its restart; it is ours until then.
+            if seen.status == Status::Stopped {
+                releases.push(owned.clone());
+            }
         }
     }
 }

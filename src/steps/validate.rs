@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Problems, Work, dedicated_volumes, defined, disk_size, template_snapshot};
+use super::{
+    Context, Problems, Work, dedicated_volumes, defined, disk_size, mounts, template_snapshot,
+};
 use crate::domain::desired::Origin;
 use crate::domain::diagnostic::Problem;
 use crate::domain::observed::Status;
@@ -20,6 +22,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     devices(cx, &mut problems);
     guests(cx, &mut problems);
     problems.extend(defined::problems(cx));
+    problems.extend(mounts::problems(cx));
     problems.extend(dedicated_volumes::problems(cx));
     problems.extend(disk_size::problems(cx));
     problems.extend(template_snapshot::problems(cx));
@@ -55,7 +58,7 @@ fn storages(cx: &Context<'_>, problems: &mut Problems) {
         named.push((volume.declared_at.clone(), &volume.storage));
         let exists = cx.observed.is_some_and(|seen| {
             seen.mounts()
-                .any(|(_, mount)| super::mounts::same_path(&mount.path, &volume.path))
+                .any(|(_, mount)| mounts::same_path(&mount.path, &volume.path))
         });
         if !exists {
             want(volume.storage.as_str(), volume.size);

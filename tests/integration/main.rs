@@ -1,2 +1,7 @@
-//! Tests of the whole.
-mod support {}
+//! Tests of the whole: laws over generated worlds, crashes, the program itself.
+#![expect(unreachable_pub, reason = "one binary, nothing outside of it")]
+
+mod architecture;
+mod crash;
+mod laws;
+mod worlds;

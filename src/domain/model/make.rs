@@ -67,6 +67,15 @@ fn blank() -> ObservedContainer {
     }
 }
 
+/// A container whose creation is under way, or was killed: a lock and nothing else.
+#[must_use]
+pub fn unfinished() -> ObservedContainer {
+    ObservedContainer {
+        lock: Some(Lock::Create),
+        ..blank()
+    }
+}
+
 /// What `pct create` writes without being asked.
 fn defaults(ctid: Ctid, spec: &CreateSpec) -> Settings {
     let other = |name: &str| Key::Other(name.to_owned());
@@ -199,12 +208,7 @@ pub fn killed(
     action: &Action,
 ) -> Result<Vec<(Ctid, Effect)>, Refusal> {
     after(world, ctid, action, RunId::NONE)?;
-    let half = || {
-        Effect::of(ObservedContainer {
-            lock: Some(Lock::Create),
-            ..blank()
-        })
-    };
+    let half = || Effect::of(unfinished());
     let locked = |container: &ObservedContainer, lock| ObservedContainer {
         lock: Some(lock),
         ..container.clone()

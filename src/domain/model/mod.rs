@@ -34,7 +34,7 @@ use super::observed::{
 };
 use super::refusal::Refusal;
 
-pub use make::killed;
+pub use make::{killed, unfinished};
 pub use operation::{Operation, operated, rebooted};
 pub use set::set;
 pub use volumes::space;

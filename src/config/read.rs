@@ -1,0 +1,408 @@
+//! From texts to a [`World`]: syntax, types, keys.
+
+use std::collections::BTreeMap;
+
+use super::decode::decode;
+use super::document::{self, Entry};
+use super::findings::{At, File, Findings};
+use super::keys::{LXC_ROOT, SECTIONS, check_list, check_object, near_miss};
+use super::lower::mounts;
+use super::raw::{RawContainer, RawHealthCheck, RawIdMap, RawMountPoint, RawNetwork, RawVolume};
+use super::raw_host::{RawDataset, RawHypervisor, RawSharedVolume, RawVmFile};
+use super::sources::{ContainerPlace, Sources};
+use super::world::{Blind, Declared, SharedMount, Vm, World};
+use crate::domain::ids::Ctid;
+
+/// The text of a file; what is wrong with its bytes is reported.
+pub(super) fn text(file: File, bytes: Vec<u8>, findings: &mut Findings) -> String {
+    let mut text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let offset = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            findings.at_offset(
+                file,
+                document::Path::default(),
+                offset,
+                "is not UTF-8 here".to_owned(),
+                "save the file as UTF-8",
+            );
+            text
+        }
+    };
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    text
+}
+
+/// Reads the three files: hypervisor, containers, virtual machines.
+pub(super) fn world<'a>(
+    [hypervisor, lxc, vm]: [Option<&'a str>; 3],
+    findings: &mut Findings,
+    sources: &mut Sources,
+) -> World<'a> {
+    let hypervisor_members = object(File::Hypervisor, hypervisor, findings);
+    let lxc_members = object(File::Lxc, lxc, findings);
+    let vm_members = object(File::Vm, vm, findings);
+    let mut world = World {
+        blind: Blind {
+            lxc: lxc_members.is_none(),
+            vm: vm.is_some() && vm_members.is_none(),
+        },
+        ..World::default()
+    };
+    if let (Some(_), Some(text)) = (vm_members, vm) {
+        world.vms = machines(text, findings);
+    }
+    if let (Some(members), Some(text)) = (lxc_members, lxc) {
+        world.root_scalars = root_scalars(&members, findings);
+        world.containers = containers(text, &members, findings, sources);
+    }
+    if let (Some(members), Some(text)) = (hypervisor_members, hypervisor) {
+        read_hypervisor(text, &members, &mut world, findings);
+    }
+    world
+}
+
+/// The members of a file's object; none, with an error, when there is none.
+fn object<'a>(
+    file: File,
+    text: Option<&'a str>,
+    findings: &mut Findings,
+) -> Option<Vec<Entry<'a>>> {
+    let text = text?;
+    match document::has_duplicates(text) {
+        Err(error) => {
+            let offset = offset_of(text, error.line(), error.column());
+            let message = error.to_string();
+            let what = message.split(" at line ").next().unwrap_or_default();
+            findings.at_offset(
+                file,
+                document::Path::default(),
+                offset,
+                format!("is not JSON: {what}"),
+                "look here and at the line above for a missing or extra comma, quote or bracket",
+            );
+            return None;
+        }
+        Ok(true) => document::each_duplicate(text, &mut |path, offset| {
+            findings.at_offset(
+                file,
+                path,
+                offset,
+                "this key stands here a second time in one object".to_owned(),
+                "keep one of them: a reader of JSON takes the last and forgets the others",
+            );
+        }),
+        Ok(false) => {}
+    }
+    let members = document::entries(text);
+    if members.is_none() {
+        findings.error(
+            &At::File(file),
+            "must be an object",
+            "begin the file with {",
+        );
+    }
+    members
+}
+
+/// Where a line and a column in bytes, both from 1, are. The decoder names the byte that it read
+/// last.
+fn offset_of(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let mut offset = (before + column.saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}
+
+fn machines(text: &str, findings: &mut Findings) -> BTreeMap<Ctid, Vm> {
+    let file = At::File(File::Vm);
+    let raw: RawVmFile = decode(text, &file, findings);
+    let list = file.key("vms");
+    let mut machines = BTreeMap::new();
+    for (index, machine) in raw.vms.unwrap_or_default().iter() {
+        let at = list.index(index);
+        // The first generations numbered machines as they made them.
+        let Some(id) = &machine.vmid else { continue };
+        let Some(vmid) = id.ctid() else {
+            let message = format!("'{}' is not the id of a guest", id.0);
+            findings.error(
+                &at.key("vmid"),
+                message,
+                "take a whole number from 100 to 999999999",
+            );
+            continue;
+        };
+        let depends = machine.dependencies.iter().flat_map(|list| list.iter());
+        let needs = depends.filter_map(|(_, id)| id.ctid());
+        let source = machine.clone_from_vmid.iter().filter_map(|id| id.ctid());
+        let name = machine.name.clone().unwrap_or_else(|| format!("VM {vmid}"));
+        machines.insert(
+            vmid,
+            Vm {
+                name,
+                needs: needs.chain(source).collect(),
+            },
+        );
+    }
+    machines
+}
+
+/// Scalars at the top of the container file, which scripts may read, in the order of their names.
+fn root_scalars(members: &[Entry<'_>], findings: &mut Findings) -> String {
+    let file = At::File(File::Lxc);
+    let mut scalars = BTreeMap::new();
+    for entry in members {
+        let key = entry.key.as_ref();
+        let known = LXC_ROOT.contains(&key);
+        if !known && let Some(meant) = near_miss(key, LXC_ROOT) {
+            let message = format!("is not a known key; did you mean '{meant}'?");
+            findings.key_error(&file.key(key), message, &format!("write it as '{meant}'"));
+        } else if !known && key.starts_with(|c: char| c.is_ascii_digit()) {
+            let help = "a container belongs inside of \"lxc_configs\"";
+            findings.warning(&file.key(key), "nothing reads this here", help);
+        }
+        if !entry.value.starts_with(['{', '[']) && key != "$schema" {
+            scalars.insert(key, entry.value);
+        }
+    }
+    let quoted = scalars
+        .into_iter()
+        .filter_map(|(key, value)| Some(format!(",{}:{value}", serde_json::to_string(key).ok()?)));
+    quoted.collect()
+}
+
+fn containers<'a>(
+    text: &'a str,
+    members: &[Entry<'a>],
+    findings: &mut Findings,
+    sources: &mut Sources,
+) -> BTreeMap<Ctid, Declared<'a>> {
+    let file = At::File(File::Lxc);
+    let all = file.key("lxc_configs");
+    let mut found = BTreeMap::new();
+    let Some(section) = members.iter().rfind(|entry| entry.key == "lxc_configs") else {
+        return found;
+    };
+    let Some(list) = document::entries(section.value) else {
+        findings.error(&all, "must be an object", "write {\"ID\": {…}, …}");
+        return found;
+    };
+    for entry in &list {
+        let at = all.key(&entry.key);
+        let ctid = match entry.key.parse::<Ctid>() {
+            Ok(ctid) if ctid.to_string() == entry.key => Some(ctid),
+            _ => None,
+        };
+        if ctid.is_none() {
+            let help = "take a whole number from 100 to 999999999, without leading zeros";
+            findings.key_error(&at, format!("'{}' is not a container id", entry.key), help);
+        }
+        let Some(inner) = document::entries(entry.value) else {
+            findings.error(
+                &at,
+                "must be an object",
+                "write the container's keys between { and }",
+            );
+            continue;
+        };
+        let Some(ctid) = ctid else { continue };
+        let start = document::offset_in(text, entry.value);
+        let value = start..start + entry.value.len();
+        let key = document::key_offset(text, entry);
+        sources.add_container(ctid, ContainerPlace { key, value });
+        let raw: RawContainer = decode(entry.value, &at, findings);
+        check_nested(&inner, &at, findings);
+        found.insert(
+            ctid,
+            Declared {
+                text: entry.value,
+                members: inner,
+                raw,
+            },
+        );
+    }
+    found
+}
+
+/// Looks for unknown keys in the objects of a container that phoenix reads.
+fn check_nested(members: &[Entry<'_>], at: &At<'_>, findings: &mut Findings) {
+    for entry in members
+        .iter()
+        .filter(|entry| entry.value.starts_with(['{', '[']))
+    {
+        let place = at.key(&entry.key);
+        match entry.key.as_ref() {
+            "network_config" => check_object::<RawNetwork>(entry.value, &place, &[], findings),
+            "health_check" => check_object::<RawHealthCheck>(entry.value, &place, &[], findings),
+            "volumes" | "zfs_volumes" => check_list::<RawVolume>(entry.value, &place, findings),
+            "mount_points" => check_list::<RawMountPoint>(entry.value, &place, findings),
+            "id_maps" => check_list::<RawIdMap>(entry.value, &place, findings),
+            _ => {}
+        }
+    }
+}
+
+fn read_hypervisor(
+    text: &str,
+    members: &[Entry<'_>],
+    world: &mut World<'_>,
+    findings: &mut Findings,
+) {
+    let file = At::File(File::Hypervisor);
+    check_sections(members, findings);
+    let raw: RawHypervisor = decode(text, &file, findings);
+    let ids = raw.proxmox_storage_ids.unwrap_or_default();
+    let named = ["fastdata_iso", "fastData_shared_iso"]
+        .iter()
+        .find_map(|key| ids.get(*key));
+    world.template_storage = named.cloned().flatten();
+    for (_, dataset) in raw
+        .zfs
+        .unwrap_or_default()
+        .datasets
+        .unwrap_or_default()
+        .iter()
+    {
+        let RawDataset {
+            name: Some(name),
+            pool: Some(pool),
+            proxmox_storage_type: Some(kind),
+        } = dataset
+        else {
+            continue;
+        };
+        // Some files name the storage, not the dataset.
+        for storage in [format!("{pool}-{name}"), name.clone()] {
+            world
+                .storage_types
+                .entry(storage)
+                .or_insert_with(|| kind.clone());
+        }
+    }
+    let volumes = file.key("shared_volumes");
+    let section = members.iter().rfind(|entry| entry.key == "shared_volumes");
+    let listed = section
+        .and_then(|entry| document::entries(entry.value))
+        .unwrap_or_default();
+    let texts: BTreeMap<&str, &str> = listed
+        .iter()
+        .map(|entry| (entry.key.as_ref(), entry.value))
+        .collect();
+    for (name, volume) in raw.shared_volumes.unwrap_or_default() {
+        let at = volumes.key(&name);
+        let Some(volume) = volume else {
+            findings.error(&at, "must be an object", "write host_path and mounts");
+            continue;
+        };
+        let misplaced = name != "shared_volumes" && SECTIONS.contains(&name.as_str());
+        if volume.host_path.is_none() && volume.mounts.is_none() && misplaced {
+            let help = format!("move '{name}' to the top of the file; no volume is made of it");
+            findings.warning(&at, "is no shared volume and has no effect here", &help);
+            continue;
+        }
+        if let Some(text) = texts.get(name.as_str()) {
+            check_object::<RawSharedVolume>(text, &at, &[], findings);
+        }
+        shared_volume(&name, &volume, &at, world, findings);
+    }
+}
+
+fn check_sections(members: &[Entry<'_>], findings: &mut Findings) {
+    let file = At::File(File::Hypervisor);
+    let read = super::decode::fields_of::<RawHypervisor>();
+    let mut left_alone = Vec::new();
+    for entry in members {
+        let key = entry.key.as_ref();
+        if SECTIONS.contains(&key) {
+            left_alone.push(key);
+        } else if !read.contains(&key) {
+            let known = read.iter().chain(&SECTIONS).copied();
+            match near_miss(key, known) {
+                Some(meant) => findings.key_error(
+                    &file.key(key),
+                    format!("is not a known section; did you mean '{meant}'?"),
+                    &format!("write it as '{meant}'"),
+                ),
+                None if key.starts_with(['_', '$', '/']) => {}
+                None => findings.warning(
+                    &file.key(key),
+                    "is not a known section, and nothing reads it",
+                    "take it away, or look at docs/configuration.md for its name",
+                ),
+            }
+        }
+    }
+    if !left_alone.is_empty() {
+        let help = "they describe the set-up of the hypervisor itself";
+        let list = left_alone.join(", ");
+        findings.note(
+            &file,
+            format!("these sections are not managed by phoenix: {list}"),
+            help,
+        );
+    }
+}
+
+fn shared_volume(
+    name: &str,
+    volume: &RawSharedVolume,
+    at: &At<'_>,
+    world: &mut World<'_>,
+    findings: &mut Findings,
+) {
+    let Some(host_path) = &volume.host_path else {
+        let help = "name the directory of the host, such as \"/srv/data\"";
+        findings.key_error(&at.key("host_path"), "is missing", help);
+        return;
+    };
+    let host_path = mounts::path(host_path, &at.key("host_path"), findings);
+    let mode = mounts::mode(volume.mode.as_deref(), &at.key("mode"), findings);
+    if volume.owner.is_some() {
+        let help = "the original never read it; mount_points take owner_uid and owner_gid";
+        findings.note(
+            &at.key("owner"),
+            "declared, but not managed by phoenix",
+            help,
+        );
+    }
+    let mounts_at = at.key("mounts");
+    for (id, path) in volume.mounts.iter().flatten() {
+        let at = mounts_at.key(id);
+        let declared = id
+            .parse::<Ctid>()
+            .ok()
+            .filter(|ctid| world.containers.contains_key(ctid));
+        let Some(path) = path else {
+            findings.error(
+                &at,
+                "must be a path, but is null",
+                "name the path in the container",
+            );
+            continue;
+        };
+        let path = mounts::path(path, &at, findings);
+        match declared {
+            Some(ctid) => world.shared.entry(ctid).or_default().push(SharedMount {
+                volume: name.to_owned(),
+                host_path: host_path.clone(),
+                path,
+                mode,
+            }),
+            None if world.blind.lxc => {}
+            None => findings.warning(
+                &at,
+                format!("no container {id} is declared, so this mount has no effect"),
+                "take it away, or declare the container in phoenix_lxc_configs.json",
+            ),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Small files and directories, made so that a power cut leaves the old or the new, whole.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::JournalError;
+
+const LOCK: &str = "LOCK";
+
+/// Replaces a file: a power cut leaves the old content or the new.
+pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), JournalError> {
+    let temporary = path.with_extension("tmp");
+    let written = |error| JournalError::io(&temporary, "written", error);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&temporary).map_err(written)?;
+    file.write_all(content).map_err(written)?;
+    file.sync_all().map_err(written)?;
+    std::fs::rename(&temporary, path).map_err(|error| JournalError::io(path, "written", error))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// The content of a file; none: there is none.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, JournalError> {
+    match std::fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(JournalError::io(path, "read", error)),
+    }
+}
+
+/// Makes a directory and those above it, for their owner only.
+pub(super) fn make_dir(path: &Path) -> Result<(), JournalError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(path)
+        .map_err(|error| JournalError::io(path, "created", error))
+}
+
+/// Makes what was created, renamed or removed in a directory survive a power cut.
+pub(super) fn sync_dir(path: &Path) -> Result<(), JournalError> {
+    // The parent of a relative path of one part is "".
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    let dir = File::open(path).map_err(|error| JournalError::io(path, "opened", error))?;
+    dir.sync_all()
+        .map_err(|error| JournalError::io(path, "synced", error))
+}
+
+/// Makes everything below a directory survive a power cut, for its owner only.
+pub(super) fn sync_tree(path: &Path) -> Result<(), JournalError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let failed = |error| JournalError::io(path, "read", error);
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?.path();
+        let mode = if entry.is_dir() { 0o700 } else { 0o600 };
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&entry, permissions)
+            .map_err(|error| JournalError::io(&entry, "made private", error))?;
+        if entry.is_dir() {
+            sync_tree(&entry)?;
+        } else {
+            File::open(&entry)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| JournalError::io(&entry, "synced", error))?;
+        }
+    }
+    sync_dir(path)
+}
+
+/// Bytes that a directory takes on the disk.
+pub(super) fn disk_usage(path: &Path) -> Result<u64, JournalError> {
+    use std::os::unix::fs::MetadataExt;
+
+    let failed = |error| JournalError::io(path, "read", error);
+    let mut total = 0;
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let metadata = entry.metadata().map_err(failed)?;
+        total += if metadata.is_dir() {
+            disk_usage(&entry.path())?
+        } else {
+            // st_blocks counts in 512 bytes whatever the file system's block is.
+            metadata.blocks() * 512
+        };
+    }
+    Ok(total)
+}
+
+/// Keeps every other phoenix out for as long as it lives. sled has a lock too, but its words
+/// for it are no help, and it is taken after files were touched.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(super) fn take(dir: &Path) -> Result<Self, JournalError> {
+        let path = dir.join(LOCK);
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
+        let mut file = options
+            .open(&path)
+            .map_err(|error| JournalError::io(&path, "opened", error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Self::held(dir, &mut file)),
+            Err(TryLockError::Error(error)) => {
+                return Err(JournalError::io(&path, "locked", error));
+            }
+        }
+        // The pid is a courtesy to whoever is kept out; on a full disk there is none.
+        let noted = file
+            .set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        if let Err(error) = noted {
+            tracing::debug!(%error, path = %path.display(), "no pid in the lock file");
+        }
+        Ok(Self { _file: file })
+    }
+
+    fn held(dir: &Path, file: &mut File) -> JournalError {
+        let mut pid = String::new();
+        let read = file.take(32).read_to_string(&mut pid);
+        let pid = read.ok().and_then(|_| pid.trim().parse().ok());
+        JournalError::Held {
+            dir: dir.to_owned(),
+            pid,
+        }
+    }
+}
+
+/// Where the parts of a journal are.
+#[derive(Clone, Debug)]
+pub(super) struct Paths {
+    /// `journal` in the state directory.
+    pub(super) dir: PathBuf,
+}
+
+impl Paths {
+    pub(super) fn new(state: &Path) -> Self {
+        Self {
+            dir: state.join("journal"),
+        }
+    }
+
+    /// What the journal is: written once.
+    pub(super) fn meta(&self) -> PathBuf {
+        self.dir.join("meta.json")
+    }
+
+    /// sled's directory.
+    pub(super) fn store(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+
+    /// sled's directory while it is being made.
+    pub(super) fn new_store(&self) -> PathBuf {
+        self.dir.join("store.new")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_names_its_holder_and_ends_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        let held = Lock::take(dir.path()).unwrap_err();
+        let pid = std::process::id();
+        assert!(
+            matches!(held, JournalError::Held { pid: Some(p), .. } if p == pid),
+            "{held}"
+        );
+        drop(lock);
+        Lock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_private() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        assert_eq!(read(&path).unwrap(), None);
+        for content in [b"longer".as_slice(), b"short"] {
+            replace(&path, content).unwrap();
+            assert_eq!(read(&path).unwrap().as_deref(), Some(content));
+        }
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,220 @@
+//! sled, held so that it keeps its promises: guarded against its panics, synced for real.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::JournalError;
+use super::files;
+
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// How long sled's own lock is waited for. We hold ours, so it can only be a thread of a store
+/// that this process closed a moment ago.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Makes what was flushed survive a power cut. sled's `flush` alone does not: on Linux it calls
+/// `sync_file_range`, which leaves the data in the disk's cache.
+pub(super) trait Syncer: Send {
+    fn sync(&mut self) -> std::io::Result<()>;
+}
+
+/// `fdatasync` on sled's file.
+pub(super) struct FileSyncer(File);
+
+impl FileSyncer {
+    pub(super) fn open(store: &Path) -> Result<Self, JournalError> {
+        let path = store.join("db");
+        File::open(&path)
+            .map(Self)
+            .map_err(|error| JournalError::io(&path, "opened", error))
+    }
+}
+
+impl Syncer for FileSyncer {
+    fn sync(&mut self) -> std::io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// Records by the sequence number of their first event.
+#[derive(Clone)]
+pub(super) struct Store {
+    /// None only while it is being dropped.
+    db: Option<sled::Db>,
+    /// The journal's directory, for errors.
+    dir: PathBuf,
+}
+
+impl Store {
+    /// Opens sled's directory `store` of the journal in `dir`, or makes it.
+    pub(super) fn open(dir: &Path, store: &Path) -> Result<Self, JournalError> {
+        // No thread of sled's writes between our flush and our sync.
+        let config = sled::Config::new()
+            .path(store)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None);
+        for _ in 1..LOCK_TRIES {
+            match guarded(dir, || config.open()) {
+                Err(JournalError::Held { .. }) => std::thread::sleep(LOCK_PAUSE),
+                opened => {
+                    return opened.map(|db| Self {
+                        db: Some(db),
+                        dir: dir.to_owned(),
+                    });
+                }
+            }
+        }
+        Err(JournalError::Held {
+            dir: dir.to_owned(),
+            pid: None,
+        })
+    }
+
+    /// Makes an empty store that a power cut leaves whole or not at all.
+    pub(super) fn create(dir: &Path, temporary: &Path, store: &Path) -> Result<(), JournalError> {
+        if temporary.exists() {
+            std::fs::remove_dir_all(temporary)
+                .map_err(|error| JournalError::io(temporary, "removed", error))?;
+        }
+        files::make_dir(temporary)?;
+        drop(Self::open(dir, temporary)?);
+        // sled syncs none of these.
+        files::sync_tree(temporary)?;
+        std::fs::rename(temporary, store)
+            .map_err(|error| JournalError::io(store, "created", error))?;
+        files::sync_dir(dir)
+    }
+
+    fn with<T>(
+        &self,
+        f: impl FnOnce(&sled::Db) -> Result<T, sled::Error>,
+    ) -> Result<T, JournalError> {
+        let db = self.db.as_ref().ok_or(JournalError::Closed)?;
+        guarded(&self.dir, || f(db))
+    }
+
+    pub(super) fn put(&self, seq: u64, record: &[u8]) -> Result<(), JournalError> {
+        self.with(|db| db.insert(seq.to_be_bytes(), record))
+            .map(drop)
+    }
+
+    pub(super) fn remove(&self, seq: u64) -> Result<(), JournalError> {
+        self.with(|db| db.remove(seq.to_be_bytes())).map(drop)
+    }
+
+    /// Hands everything to the operating system. Nothing is durable before [`Syncer::sync`].
+    pub(super) fn flush(&self) -> Result<(), JournalError> {
+        self.with(|db| db.flush()).map(drop)
+    }
+
+    /// The records from a key on, in order.
+    pub(super) fn records(&self, from: u64) -> Records<'_> {
+        let iter = self.db.as_ref().map(|db| db.range(from.to_be_bytes()..));
+        Records { store: self, iter }
+    }
+
+    /// The record with the greatest key.
+    pub(super) fn last(&self) -> Result<Option<(u64, sled::IVec)>, JournalError> {
+        self.with(|db| db.last())?
+            .map(|pair| self.keyed(pair))
+            .transpose()
+    }
+
+    fn keyed(
+        &self,
+        (key, value): (sled::IVec, sled::IVec),
+    ) -> Result<(u64, sled::IVec), JournalError> {
+        let key: Result<[u8; 8], _> = key.as_ref().try_into();
+        let seq = key.map_err(|_| JournalError::corrupt(&self.dir, "a foreign key", None))?;
+        Ok((u64::from_be_bytes(seq), value))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // The last one closes sled's file, and panics when that fails. What was acknowledged is
+        // on the disk already.
+        let db = self.db.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::warn!(dir = %self.dir.display(), "the store did not close well");
+        }
+    }
+}
+
+/// Records in order.
+pub(super) struct Records<'a> {
+    store: &'a Store,
+    iter: Option<sled::Iter>,
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<(u64, sled::IVec), JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let iter = self.iter.as_mut()?;
+        let next = guarded(&self.store.dir, || iter.next().transpose());
+        if next.is_err() {
+            // Its state is unknown after a panic.
+            self.iter = None;
+        }
+        let next = next.transpose()?;
+        Some(next.and_then(|pair| self.store.keyed(pair)))
+    }
+}
+
+/// sled panics on some kinds of damage.
+fn guarded<T>(dir: &Path, f: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, JournalError> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => result.map_err(|error| JournalError::sled(dir, error)),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no reason given");
+            Err(JournalError::corrupt(
+                dir,
+                format!("the store gave up: {text}"),
+                None,
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_syncer_really_asks_for_a_sync() {
+        // The kernel refuses fdatasync on a device without storage: an Ok would mean that it
+        // was never asked.
+        let mut syncer = FileSyncer(File::open("/dev/null").unwrap());
+        assert!(syncer.sync().is_err());
+    }
+
+    #[test]
+    fn a_panic_underneath_is_damage_with_its_reason() {
+        let error = guarded::<()>(Path::new("/j"), || panic!("bad page {}", 7)).unwrap_err();
+        let JournalError::Corrupt { what, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(what, "the store gave up: bad page 7");
+    }
+
+    #[test]
+    fn creation_starts_over_after_an_interrupted_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (temporary, store) = (dir.path().join("new"), dir.path().join("store"));
+        std::fs::create_dir(&temporary).unwrap();
+        std::fs::write(temporary.join("conf"), "half").unwrap();
+        Store::create(dir.path(), &temporary, &store).unwrap();
+        let opened = Store::open(dir.path(), &store).unwrap();
+        opened.put(1, b"x").unwrap();
+        assert_eq!(opened.last().unwrap().unwrap().0, 1);
+        assert!(!temporary.exists());
+    }
+}

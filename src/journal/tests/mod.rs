@@ -1,0 +1,6 @@
+//! Properties of the journal as a whole.
+
+mod behaviour;
+mod damage;
+mod full_disk;
+mod support;
