@@ -57,11 +57,22 @@ fn effects(log: &[Logged]) -> BTreeMap<String, usize> {
         if matches!(logged.action, Action::Discard { .. } | Action::Unlock) {
             continue;
         }
-        // A restart and a start are told apart by nothing but history.
         let text = serde_json::to_string(&logged.action).expect("JSON");
-        *effects
-            .entry(format!("{} {text}", logged.ctid))
-            .or_insert(0) += 1;
+        match logged.action {
+            // Of the host, not of a container: who comes first does it, who comes second finds
+            // it right.
+            Action::EnsureDirectory(ref spec) => {
+                effects.insert(spec.path.clone(), 1);
+            }
+            Action::FetchTemplate(_) => {
+                effects.insert(text, 1);
+            }
+            _ => {
+                *effects
+                    .entry(format!("{} {text}", logged.ctid))
+                    .or_insert(0) += 1
+            }
+        }
     }
     effects
 }

@@ -62,7 +62,10 @@ fn by_container<'a>(
     for (ctid, action) in actions {
         let text = serde_json::to_string(action).expect("JSON");
         match action {
-            Action::EnsureDirectory(_) | Action::FetchTemplate(_) => {
+            Action::EnsureDirectory(spec) => {
+                shared.insert(spec.path.clone());
+            }
+            Action::FetchTemplate(_) => {
                 shared.insert(text);
             }
             _ => own.entry(ctid).or_default().push(text),

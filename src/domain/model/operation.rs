@@ -126,6 +126,38 @@ pub fn rebooted(world: &ObservedWorld, boot_id: &str) -> ObservedWorld {
 }
 
 impl Operation {
+    /// A [`Operation::Set`] of pairs `KEY=VALUE` under Proxmox VE's names; `delete=KEY,KEY`
+    /// deletes, and an `lxc.*` key can be given several times.
+    ///
+    /// # Errors
+    /// In Proxmox VE's words where it has some.
+    pub fn set<'a>(pairs: impl IntoIterator<Item = &'a str>) -> Result<Self, Refusal> {
+        let mut changes = Changes::new();
+        for pair in pairs {
+            let bad = |key: &str, message: String| {
+                let key = Key::Other(key.to_owned());
+                Refusal::BadValue { key, message }
+            };
+            let (name, text) = pair
+                .split_once('=')
+                .ok_or_else(|| bad(pair, "a pair KEY=VALUE is wanted".to_owned()))?;
+            let read = |name: &str| name.parse::<Key>().map_err(|error| bad(name, error.0));
+            if name == "delete" {
+                for name in text.split([',', ' ']).filter(|name| !name.is_empty()) {
+                    changes.insert(read(name)?, None);
+                }
+                continue;
+            }
+            let key = read(name)?;
+            let value = key.parse_value(text).map_err(|error| bad(name, error.0))?;
+            match (changes.get_mut(&key), value) {
+                (Some(Some(Value::Lines(lines))), Value::Lines(more)) => lines.extend(more),
+                (_, value) => _ = changes.insert(key, Some(value)),
+            }
+        }
+        Ok(Self::Set { changes })
+    }
+
     /// The name of its kind in the simulated host's log.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -570,3 +570,33 @@ fn a_stopped_container_takes_a_bridge_that_is_missing_until_it_starts() {
     let refused = act(&mut world, 100, &Action::Start);
     assert_eq!(refused, Err(Refusal::NoBridge("none".to_owned())));
 }
+
+#[test]
+fn a_set_by_hand_is_read_from_pairs() {
+    let set = |pairs: &[&str]| Operation::set(pairs.iter().copied());
+    let read = set(&["memory=0128", "delete=mp0,tags", "lxc.a=1", "lxc.a=2"]).expect("pairs");
+    let Operation::Set { changes } = read else {
+        panic!("a set");
+    };
+    let shown: Vec<String> = changes
+        .iter()
+        .map(|(key, value)| match value {
+            Some(value) => format!("{key}={value}"),
+            None => format!("-{key}"),
+        })
+        .collect();
+    assert_eq!(shown, ["memory=128", "-mp0", "lxc.a=1 | 2", "-tags"]);
+    for (pair, text) in [
+        ("memory", "memory: a pair KEY=VALUE is wanted"),
+        ("memory=8", "memory: value must have a minimum value of 16"),
+        (
+            "a b=8",
+            "a b: 'a b' is not a key of a container's configuration",
+        ),
+    ] {
+        assert_eq!(
+            set(&[pair]).map_err(|refusal| refusal.to_string()),
+            Err(text.to_owned())
+        );
+    }
+}

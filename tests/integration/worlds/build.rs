@@ -165,6 +165,7 @@ fn container(
             .disk
             .max(u32::try_from(source.disk.get() >> 30).expect("a small disk"))
     });
+    let unprivileged = source.map_or(!shape.privileged, |source| source.unprivileged);
     DesiredContainer {
         ctid: ctid(index),
         name: format!("ct{index}"),
@@ -172,12 +173,13 @@ fn container(
         node: None,
         storage: "tank".to_owned(),
         disk: DiskSize::gib(disk),
-        unprivileged: source.map_or(!shape.privileged, |source| source.unprivileged),
+        unprivileged,
         settings: settings(shape, index),
         gpus: shape.gpu.then_some(0).into_iter().collect(),
         binds: unique(binds)
             .map(|(path, host)| DesiredBind {
-                host_path: format!("/srv/h{host}"),
+                // Nor may the owner of a new one depend on who comes first.
+                host_path: format!("/srv/h{host}{}", if unprivileged { "" } else { "-root" }),
                 path: format!("/b{path}"),
                 // Two containers must not quarrel over one directory.
                 owner: shape
