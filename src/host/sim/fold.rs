@@ -105,7 +105,7 @@ impl Fold {
                 self.fetched.insert(file.clone());
             }
             Effect::Container(container) => self.account(ctid, Some(container)),
-            Effect::Gone => self.account(ctid, None),
+            Effect::Gone | Effect::Discarded(_) => self.account(ctid, None),
             Effect::Nothing => {}
         }
         self.world.absorb(ctid, effect);

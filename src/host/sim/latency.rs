@@ -69,7 +69,7 @@ fn milliseconds(action: &Action) -> u64 {
         Action::FetchTemplate(_) => 872,
         Action::Create(_) => 1500,
         Action::Clone(_) => 1770,
-        Action::Discard => 892 + 1193,
+        Action::Discard { .. } => 892 + 1193,
         Action::Unlock => 892,
         Action::EnsureDirectory(_) => 2,
         Action::Configure { .. } => 1238,

@@ -514,7 +514,7 @@ fn an_end_of_the_process_leaves_what_the_real_tool_leaves() {
     let half = |host: &SimHost, of| seen(host).containers[&ctid(of)].half_created();
     assert!(half(&host, 100) && half(&open(&dir), 100));
     let host = faulty(&dir, r#"[{"kind":"snapshot","fault":"exit-middle"}]"#);
-    done(&host, 100, &[Action::Discard, create(100)]);
+    done(&host, 100, &[Action::Discard { source: None }, create(100)]);
     assert!(is_killed(&host, 100, &snapshot()));
     let container = seen(&open(&dir)).containers[&ctid(100)].clone();
     assert_eq!(
