@@ -41,6 +41,12 @@ impl Filter {
         entries.into_iter().filter(|entry| wanted(entry)).collect()
     }
 
+    /// Whether it leaves anything out.
+    #[must_use]
+    pub fn narrows(&self) -> bool {
+        self.run.is_some() || self.since.is_some() || self.step.is_some()
+    }
+
     /// The states that a line is wanted of, of those that held.
     fn held<'a>(&'a self, steps: &'a [Step]) -> impl Iterator<Item = Step> + 'a {
         let wanted = |step: &Step| self.step.is_none_or(|only| only == *step);
@@ -67,20 +73,24 @@ pub fn documents(entries: &[Entry], filter: &Filter) -> Vec<Value> {
                 let held = filter.held(steps);
                 lines.extend(held.map(|step| document(entry, Some(step), "step_held")));
             }
-            event => {
-                let mut line = document(entry, event.step(), event.kind());
-                if let (Value::Object(line), Ok(Value::Object(fields))) =
-                    (&mut line, serde_json::to_value(event))
-                {
-                    for (key, value) in fields {
-                        line.entry(key).or_insert(value);
-                    }
-                }
-                lines.push(line);
-            }
+            _ => lines.push(line(entry)),
         }
     }
     lines
+}
+
+/// One entry as a document, whole: a line of `journal export`.
+#[must_use]
+pub fn line(entry: &Entry) -> Value {
+    let mut line = document(entry, entry.event.step(), entry.event.kind());
+    if let (Value::Object(line), Ok(Value::Object(fields))) =
+        (&mut line, serde_json::to_value(&entry.event))
+    {
+        for (key, value) in fields {
+            line.entry(key).or_insert(value);
+        }
+    }
+    line
 }
 
 fn document(entry: &Entry, step: Option<Step>, kind: &str) -> Value {

@@ -120,6 +120,8 @@ pub fn outcome(report: Option<&Report<'_>>) -> Value {
         "interrupted": summary.interrupted,
         "containers": containers.collect::<Vec<_>>(),
         "took_ms": report.took_ms,
+        "durable_batches": report.durable_batches,
+        "observations": report.observations,
     })
 }
 
@@ -240,6 +242,8 @@ mod tests {
         let report = Report {
             summary: &summary,
             took_ms: 12,
+            durable_batches: 3,
+            observations: 1,
         };
         let expected = json!({
             "run": "00000000-0000-0000-0000-000000000000",
@@ -250,7 +254,7 @@ mod tests {
                 { "ctid": 102, "outcome": "skipped", "because": 103 },
                 { "ctid": 103, "outcome": "failed" },
             ],
-            "took_ms": 12,
+            "took_ms": 12, "durable_batches": 3, "observations": 1,
         });
         assert_eq!(outcome(Some(&report)), expected);
         assert_eq!(outcome(None)["run"], Value::Null);

@@ -12,6 +12,10 @@ pub struct Report<'a> {
     pub summary: &'a Summary,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+    /// How many times events were made durable together.
+    pub durable_batches: u64,
+    /// How often the host was looked at.
+    pub observations: u64,
 }
 
 impl Report<'_> {
@@ -33,7 +37,9 @@ impl Report<'_> {
 /// The last lines of `apply` and `resume`.
 #[must_use]
 pub fn human(report: &Report<'_>) -> String {
-    let Report { summary, took_ms } = report;
+    let Report {
+        summary, took_ms, ..
+    } = report;
     let totals = &summary.totals;
     if report.whole() && totals.mutations == 0 && totals.converged == totals.unchanged {
         return format!("{}\n", as_declared("Nothing changed:", totals.converged));
@@ -91,6 +97,8 @@ mod tests {
         plain(&human(&Report {
             summary: &summary,
             took_ms: 3_200,
+            durable_batches: 1,
+            observations: 1,
         }))
     }
 
