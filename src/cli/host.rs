@@ -146,7 +146,7 @@ pub(super) fn look(
 pub(super) fn explain(out: Out, world: &ObservedWorld) {
     if world.containers.is_empty() && facts_file().is_none() {
         out.remark(
-            "It has no containers yet, and offers the storages, bridges and templates that the \
+            "The simulated host has no containers yet, and offers the storages, bridges and templates that the \
              configuration names (PHOENIX_SIM_FACTS=FILE says otherwise).",
         );
     }

@@ -1,12 +1,14 @@
 //! One action in words.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anstyle::Style;
 
 use super::text::{ADDED, BAD, CHANGED, DONE};
 use crate::domain::action::Action;
 use crate::domain::desired::{Place, Script, ScriptKind};
 use crate::domain::observed::ObservedContainer;
-use crate::domain::setting::{Changes, Key};
+use crate::domain::setting::{Changes, Key, Value};
 
 /// What kind of change a line is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,9 +59,9 @@ pub struct KeyChange {
     /// The key.
     pub key: Key,
     /// Its value before, if it had one.
-    pub from: Option<String>,
+    pub from: Option<Value>,
     /// Its value after; none: it goes.
-    pub to: Option<String>,
+    pub to: Option<Value>,
 }
 
 impl KeyChange {
@@ -73,29 +75,91 @@ impl KeyChange {
         }
     }
 
-    /// `memory: 512 → 1024`
+    /// `memory: 512 → 1024`, in full.
     #[must_use]
     pub fn line(&self) -> String {
         let key = &self.key;
         match (&self.from, &self.to) {
             (Some(from), Some(to)) => format!("{key}: {from} → {to}"),
-            (None, Some(to)) => format!("{key}: {to}"),
-            (Some(from), None) => format!("{key}: {from}"),
+            (None, Some(value)) | (Some(value), None) => format!("{key}: {value}"),
             (None, None) => key.to_string(),
         }
     }
+
+    /// What a plan shows of it: of several lines, and of a value made of properties, only what
+    /// becomes different.
+    fn lines(&self) -> Vec<(Symbol, String)> {
+        let key = &self.key;
+        if let Key::Lxc(_) = key {
+            let (old, new) = (raw_lines(self.from.as_ref()), raw_lines(self.to.as_ref()));
+            let gone = old.iter().filter(|line| !new.contains(line));
+            let come = new.iter().filter(|line| !old.contains(line));
+            let gone = gone.map(|line| (Symbol::Remove, format!("{key}: {line}")));
+            let come = come.map(|line| (Symbol::Create, format!("{key}: {line}")));
+            let lines: Vec<_> = gone.chain(come).collect();
+            if !lines.is_empty() {
+                return lines;
+            }
+        }
+        let shown = match (&self.from, &self.to) {
+            (Some(from), Some(to)) if has_properties(key) => {
+                format!("{key}: {}", properties(&from.to_string(), &to.to_string()))
+            }
+            _ => self.line(),
+        };
+        vec![(self.symbol(), shown)]
+    }
+}
+
+fn raw_lines(value: Option<&Value>) -> &[String] {
+    match value {
+        Some(Value::Lines(lines)) => lines,
+        _ => &[],
+    }
+}
+
+fn has_properties(key: &Key) -> bool {
+    matches!(
+        key,
+        Key::Net(_) | Key::Mount(_) | Key::Rootfs | Key::Features | Key::Startup
+    )
+}
+
+/// `ip 10.0.0.2/24 → 10.0.0.3/24, gw=10.0.0.1 added, mtu=1500 removed`
+fn properties(from: &str, to: &str) -> String {
+    let pairs = |text: &str| -> BTreeMap<String, String> {
+        let parts = text.split(',').filter(|part| !part.is_empty());
+        let pairs = parts.map(|part| part.split_once('=').unwrap_or(("source", part)));
+        pairs
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    };
+    let (old, new) = (pairs(from), pairs(to));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let parts: Vec<String> = names
+        .into_iter()
+        .filter_map(|name| match (old.get(name), new.get(name)) {
+            (Some(old), Some(new)) if old == new => None,
+            (Some(old), Some(new)) => Some(format!("{name} {old} → {new}")),
+            (None, Some(new)) => Some(format!("{name}={new} added")),
+            (Some(old), None) => Some(format!("{name}={old} removed")),
+            (None, None) => None,
+        })
+        .collect();
+    parts.join(", ")
 }
 
 /// What a change does to each key of a container as it was before.
 #[must_use]
 pub fn key_changes(changes: &Changes, before: Option<&ObservedContainer>) -> Vec<KeyChange> {
-    let old = |key: &Key| before.and_then(|seen| seen.eventual(key));
-    let change = |(key, to): (&Key, &Option<_>)| KeyChange {
+    let old = |key: &Key| {
+        let value = before.and_then(|seen| seen.eventual(key));
+        value.filter(|value| !value.to_string().is_empty())
+    };
+    let change = |(key, to): (&Key, &Option<Value>)| KeyChange {
         key: key.clone(),
-        from: old(key)
-            .map(|value: crate::domain::setting::Value| value.to_string())
-            .filter(|text| !text.is_empty()),
-        to: to.as_ref().map(ToString::to_string),
+        from: old(key),
+        to: to.clone(),
     };
     changes.iter().map(change).collect()
 }
@@ -106,7 +170,7 @@ pub fn lines(action: &Action, before: Option<&ObservedContainer>) -> Vec<(Symbol
     match action {
         Action::Configure { changes } => key_changes(changes, before)
             .iter()
-            .map(|change| (change.symbol(), change.line()))
+            .flat_map(KeyChange::lines)
             .collect(),
         _ => vec![(symbol(action), summary(action, before))],
     }
@@ -192,7 +256,6 @@ fn script_summary(script: &Script) -> String {
 }
 
 fn size_before(disk: &Key, before: Option<&ObservedContainer>) -> Option<String> {
-    use crate::domain::setting::Value;
     match before?.settings.get(disk)? {
         Value::Rootfs(rootfs) => Some(rootfs.size.to_string()),
         Value::Mount(mount) => mount.size.map(|size| size.to_string()),
@@ -202,8 +265,6 @@ fn size_before(disk: &Key, before: Option<&ObservedContainer>) -> Option<String>
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::domain::action::{CloneSpec, CreateSpec, DirectorySpec, Mark};
     use crate::domain::desired::{HealthCheck, Template};
@@ -395,6 +456,39 @@ pub(super) mod tests {
             "+ cores: 2",
             "~ onboot: 0 → 1",
             "- mp1: fast:vm-1-disk-1,mp=/data,size=1G",
+        ];
+        assert_eq!(shown, expected);
+    }
+    #[test]
+    fn of_properties_and_raw_lines_only_the_difference_is_shown() {
+        let mut before = seen(&[
+            ("net0", "name=eth0,bridge=vmbr0,ip=10.0.0.2/24,mtu=1400"),
+            ("features", "nesting=1"),
+        ]);
+        let raw: Key = "lxc.mount.entry".parse().expect("a key");
+        let lines_of =
+            |lines: &[&str]| Value::Lines(lines.iter().map(ToString::to_string).collect());
+        before.settings.insert(raw.clone(), lines_of(&["a", "b"]));
+        let mut changes = match configure(&[
+            (
+                "net0",
+                Some("name=eth0,bridge=vmbr0,ip=10.0.0.3/24,gw=10.0.0.1"),
+            ),
+            ("features", Some("nesting=1,keyctl=1")),
+        ]) {
+            Action::Configure { changes } => changes,
+            _ => unreachable!("it is a change"),
+        };
+        changes.insert(raw, Some(lines_of(&["b", "c"])));
+        let shown: Vec<String> = lines(&Action::Configure { changes }, Some(&before))
+            .iter()
+            .map(|(symbol, text)| format!("{} {text}", symbol.sign()))
+            .collect();
+        let expected = [
+            "~ features: keyctl=1 added",
+            "~ net0: gw=10.0.0.1 added, ip 10.0.0.2/24 → 10.0.0.3/24, mtu=1400 removed",
+            "- lxc.mount.entry: a",
+            "+ lxc.mount.entry: c",
         ];
         assert_eq!(shown, expected);
     }

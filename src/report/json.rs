@@ -8,6 +8,7 @@ use super::summary::Report;
 use crate::domain::action::Action;
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::observed::ObservedContainer;
+use crate::domain::setting::Value as Setting;
 use crate::engine::ContainerOutcome;
 use crate::plan::{ContainerPlan, FleetPlan};
 
@@ -71,10 +72,11 @@ pub fn action(action: &Action, before: Option<&ObservedContainer>) -> Value {
         shown.extend(fields.into_iter().filter(|(key, _)| key != "do"));
     }
     if let Action::Configure { changes } = action {
+        let text = |value: &Option<Setting>| value.as_ref().map(ToString::to_string);
         let diff = describe::key_changes(changes, before);
         let diff = diff
             .iter()
-            .map(|change| json!({ "key": change.key, "from": change.from, "to": change.to }));
+            .map(|change| json!({ "key": change.key, "from": text(&change.from), "to": text(&change.to) }));
         shown.insert("diff".to_owned(), diff.collect());
     }
     shown.insert(

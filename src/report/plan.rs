@@ -104,7 +104,10 @@ fn unmanaged(shown: &mut String, plan: &FleetPlan) {
     }
     let parts: Vec<String> = keys
         .into_iter()
-        .map(|(key, ctids)| format!("{} ({})", harmless(key), some_of(&ctids)))
+        .map(|(key, mut ctids)| {
+            ctids.sort_unstable();
+            format!("{} ({})", harmless(key), some_of(&ctids))
+        })
         .collect();
     let text = format!("Declared, but not managed by phoenix: {}", parts.join(", "));
     let _ = writeln!(shown, "{}\n", paint(FAINT, &text));
