@@ -14,7 +14,7 @@ use crate::worlds::host::{Bomb, Logged, comparable};
 use crate::worlds::session::Session;
 
 /// Every kind of action, in two containers.
-fn small_world() -> DesiredState {
+pub fn small_world() -> DesiredState {
     let base = Shape {
         memory: 512,
         disk: 1,
@@ -77,13 +77,13 @@ fn effects(log: &[Logged]) -> BTreeMap<String, usize> {
     effects
 }
 
-struct Expected {
-    world: String,
-    effects: BTreeMap<String, usize>,
-    points: u64,
+pub struct Expected {
+    pub world: String,
+    pub effects: BTreeMap<String, usize>,
+    pub points: u64,
 }
 
-fn uninterrupted(desired: &DesiredState) -> Expected {
+pub fn uninterrupted(desired: &DesiredState) -> Expected {
     let session = Session::new(bare_host());
     let bomb = Bomb::never();
     session.process(desired, &bomb, false).expect("the engine");
@@ -95,7 +95,7 @@ fn uninterrupted(desired: &DesiredState) -> Expected {
     }
 }
 
-fn check(
+pub fn check(
     session: &Session,
     desired: &DesiredState,
     expected: &Expected,

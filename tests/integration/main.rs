@@ -3,5 +3,6 @@
 
 mod architecture;
 mod crash;
+mod crash_journal;
 mod laws;
 mod worlds;

@@ -4,6 +4,7 @@
 //! model's, a lock is one of an action under way, a fault is one of the plan. Scripts are not
 //! run: their receipts are written as if they had succeeded.
 
+mod error;
 mod facts;
 mod faults;
 mod fold;
@@ -15,14 +16,14 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use self::error::read_json;
 use self::faults::OBSERVE;
 use self::inflight::{Held, InFlight, locks_of};
 use self::store::Store;
@@ -33,6 +34,7 @@ use crate::domain::model::{Operation, unfinished};
 use crate::domain::observed::{Lock, ObservedContainer, ObservedWorld};
 use crate::domain::refusal::{FailureKind, Refusal};
 
+pub use self::error::SimError;
 pub use self::facts::{SimDirectory, SimFacts, SimStorage};
 pub use self::faults::{Fault, FaultKind, FaultPlan};
 pub use self::latency::{InvalidLatency, Latency};
@@ -69,62 +71,6 @@ pub enum HandOperation {
     Reset,
 }
 
-/// Why the simulated host cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum SimError {
-    /// The operating system refused.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A file says what it cannot say.
-    #[error("{what}: {}: {problem}", path.display())]
-    Invalid {
-        /// What the file is.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The host refused, in Proxmox VE's words.
-    #[error(transparent)]
-    Refused(Refusal),
-}
-
-impl SimError {
-    fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { what, path, source }
-    }
-}
-
-impl From<SimError> for HostError {
-    fn from(error: SimError) -> Self {
-        match error {
-            SimError::Refused(refusal) => refusal.into(),
-            SimError::Io { ref source, .. } => {
-                Self::new(FailureKind::Permanent, format!("{error}: {source}"))
-            }
-            SimError::Invalid { .. } => Self::new(FailureKind::Permanent, error.to_string()),
-        }
-    }
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path, what: &'static str) -> Result<T, SimError> {
-    let bytes = std::fs::read(path).map_err(SimError::io("read", path))?;
-    serde_json::from_slice(&bytes).map_err(|error| SimError::Invalid {
-        what,
-        path: path.to_owned(),
-        problem: error.to_string(),
-    })
-}
-
 /// A simulated host.
 #[derive(Debug)]
 pub struct SimHost {
@@ -146,7 +92,8 @@ impl SimHost {
     /// When the directory cannot be used, or its log is not one.
     pub fn open(options: SimOptions) -> Result<Self, SimError> {
         let mut store = Store::open(&options.dir)?;
-        let identity = store.exclusively(|_| identity(&options.dir, options.new_identity))?;
+        let identity =
+            store.exclusively(|_| store::identity(&options.dir, options.new_identity))?;
         Ok(Self {
             identity,
             facts: options.facts,
@@ -370,29 +317,6 @@ fn kill_this_process() {
     let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
     loop {
         std::thread::park();
-    }
-}
-
-/// The identity kept in the directory; made of the given one if there is none.
-fn identity(dir: &Path, new: Uuid) -> Result<String, SimError> {
-    let path = dir.join("identity");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let uuid: Uuid = text.trim().parse().map_err(|_| SimError::Invalid {
-                what: "identity of the simulated host",
-                path: path.clone(),
-                problem: "not a UUID; take the file away to make a new host of it".to_owned(),
-            })?;
-            Ok(format!("sim:{uuid}"))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let unfinished = log::sibling(&path, "new");
-            std::fs::write(&unfinished, format!("{new}\n"))
-                .map_err(SimError::io("write", &unfinished))?;
-            std::fs::rename(&unfinished, &path).map_err(SimError::io("replace", &path))?;
-            Ok(format!("sim:{new}"))
-        }
-        Err(error) => Err(SimError::io("read", &path)(error)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::fold::Fold;
 use super::log::{Line, Log, LogEntry, facts_line, line, sibling};
@@ -239,5 +240,28 @@ impl Store {
                 Ok(())
             }
         })
+    }
+}
+
+/// The identity kept in the directory; made of the given one if there is none.
+pub(super) fn identity(dir: &Path, new: Uuid) -> Result<String, SimError> {
+    let path = dir.join("identity");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let uuid: Uuid = text.trim().parse().map_err(|_| SimError::Invalid {
+                what: "identity of the simulated host",
+                path: path.clone(),
+                problem: "not a UUID; take the file away to make a new host of it".to_owned(),
+            })?;
+            Ok(format!("sim:{uuid}"))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let unfinished = sibling(&path, "new");
+            std::fs::write(&unfinished, format!("{new}\n"))
+                .map_err(SimError::io("write", &unfinished))?;
+            std::fs::rename(&unfinished, &path).map_err(SimError::io("replace", &path))?;
+            Ok(format!("sim:{new}"))
+        }
+        Err(error) => Err(SimError::io("read", &path)(error)),
     }
 }

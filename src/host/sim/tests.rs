@@ -7,7 +7,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::domain::action::{CloneSpec, CreateSpec, DirectorySpec, Mark};
-use crate::domain::desired::{Place, Script, ScriptKind, Template};
+use crate::domain::desired::{
+    DesiredContainer, DesiredState, DesiredVolume, OnUnknown, Origin, Place, Script, ScriptKind,
+    Template,
+};
 use crate::domain::ids::{Digest, JournalId, RunId};
 use crate::domain::observed::{Directory, Status};
 use crate::domain::setting::{Key, Settings, Value};
@@ -697,4 +700,68 @@ fn a_log_longer_than_its_checkpoints_is_read_again_as_it_was() {
     let host = open(&dir);
     assert_eq!(seen(&host), world);
     assert_eq!(host.log().map(|log| log.len()).ok(), Some(900));
+}
+
+#[test]
+fn a_host_without_a_facts_file_offers_what_the_configuration_names() {
+    let net: Value = Key::Net(0)
+        .parse_value("name=eth0,bridge=vmbr7")
+        .expect("a net");
+    let volume = DesiredVolume {
+        name: "data".to_owned(),
+        storage: "bulk".to_owned(),
+        size: DiskSize::gib(1),
+        path: "/d".to_owned(),
+        declared_at: String::new(),
+    };
+    let container = DesiredContainer {
+        ctid: ctid(100),
+        name: "web".to_owned(),
+        origin: Origin::Template(Template {
+            file: "debian.tar".to_owned(),
+            storage: Some("archives".to_owned()),
+        }),
+        node: None,
+        storage: "pool".to_owned(),
+        disk: DiskSize::gib(1),
+        unprivileged: true,
+        settings: [(Key::Net(0), net)].into(),
+        gpus: [].into(),
+        binds: Vec::new(),
+        volumes: vec![volume],
+        features: Vec::new(),
+        application: None,
+        health: None,
+        snapshot: None,
+        dependencies: [].into(),
+        boot_order: None,
+        unmanaged: Vec::new(),
+        on_unknown: OnUnknown::Retry,
+        document: String::new(),
+    };
+    let desired = DesiredState {
+        containers: [(ctid(100), Arc::new(container))].into(),
+        externals: [(ctid(8000), "vm".to_owned())].into(),
+        storages: [("bulk".to_owned(), Some("dir".to_owned()))].into(),
+        digest: None,
+    };
+    let facts = SimFacts::offering(&desired);
+    let kinds: Vec<(&str, &str)> = facts
+        .storages
+        .iter()
+        .map(|(name, storage)| (name.as_str(), storage.kind.as_str()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [("archives", "dir"), ("bulk", "dir"), ("pool", "zfspool")]
+    );
+    assert!(
+        facts
+            .storages
+            .values()
+            .all(|storage| storage.free_gb.is_none())
+    );
+    assert!(facts.bridges.contains("vmbr7") && facts.templates.contains("debian.tar"));
+    assert_eq!(facts.guests, Some([(ctid(8000), Status::Running)].into()));
+    assert_eq!(facts.device_majors["nvidia"], 195);
 }

@@ -8,7 +8,7 @@ use phoenix::domain::desired::DesiredState;
 use phoenix::domain::event::{Entry, RunResumed, RunStarted};
 use phoenix::domain::ids::{Digest, JournalId, RunId};
 use phoenix::domain::record::Record;
-use phoenix::engine::{Begin, EngineError, Env, Limits, Run, Summary, converge};
+use phoenix::engine::{Begin, EngineError, Env, Limits, Recorder, Run, Summary, converge};
 use phoenix::host::{Host, ObserveRequest};
 use phoenix::plan::{FleetPlan, Graph, Planner, plan_fleet};
 use phoenix::steps::Options;
@@ -120,7 +120,22 @@ impl Session {
         bomb: &Bomb,
         resume: bool,
     ) -> Result<Summary, EngineError> {
-        let record = self.record();
+        let recorder = MemoryRecorder::new(bomb, &self.written, self.keeps_queued);
+        let result = self.process_on(desired, bomb, resume, &recorder, &self.record());
+        self.batches
+            .store(recorder.batches.load(Ordering::SeqCst), Ordering::SeqCst);
+        result
+    }
+
+    /// The same on a journal of somebody else's.
+    pub fn process_on(
+        &self,
+        desired: &DesiredState,
+        bomb: &Bomb,
+        resume: bool,
+        recorder: &dyn Recorder,
+        record: &Record,
+    ) -> Result<Summary, EngineError> {
         let unfinished = record.resumable().filter(|_| resume).map(|run| run.id);
         let number = self.runs.fetch_add(1, Ordering::SeqCst);
         let fresh = RunId(Uuid::from_u128(u128::from(number) + 1));
@@ -138,11 +153,10 @@ impl Session {
             outside: &self.outside,
             bomb,
         };
-        let recorder = MemoryRecorder::new(bomb, &self.written, self.keeps_queued);
         let stop = AtomicBool::new(false);
         let env = Env {
             host: &host,
-            recorder: &recorder,
+            recorder,
             clock: &self.clock,
             watcher: &Nobody,
             stop: &stop,
@@ -151,10 +165,7 @@ impl Session {
             limits: limits(),
         };
         let seen = host.observe(&ObserveRequest::all(desired)).expect("a look");
-        let result = converge(&env, &run, &record, seen);
-        self.batches
-            .store(recorder.batches.load(Ordering::SeqCst), Ordering::SeqCst);
-        result
+        converge(&env, &run, record, seen)
     }
 
     /// `apply` that comes to its end.
