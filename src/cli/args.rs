@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use super::host::HostChoice;
 use super::since::Since;
 use crate::domain::ids::Ctid;
+use crate::domain::observed::Lock;
 use crate::domain::step::Step;
 
 /// Converges Linux containers to the state that JSON files declare, and never loses its place.
@@ -243,6 +244,14 @@ fn steps() -> impl clap::builder::TypedValueParser<Value = Step> {
     PossibleValuesParser::new(Step::ALL.map(Step::name)).try_map(|name| name.parse::<Step>())
 }
 
+fn lock(text: &str) -> Result<Lock, String> {
+    let found = Lock::ALL.into_iter().find(|lock| lock.to_string() == text);
+    found.ok_or_else(|| {
+        let names = Lock::ALL.map(|lock| lock.to_string());
+        format!("no such lock; there are {}", names.join(", "))
+    })
+}
+
 #[derive(Args, Debug)]
 pub(super) struct GraphArgs {
     #[command(flatten)]
@@ -304,6 +313,14 @@ pub(super) enum SimCommand {
     Destroy {
         /// The container
         ctid: Ctid,
+    },
+    /// Lock a container, as a backup or another tool would
+    Lock {
+        /// The container
+        ctid: Ctid,
+        /// The lock
+        #[arg(default_value = "backup", value_parser = lock)]
+        lock: Lock,
     },
     /// Take a lock of a container away
     Unlock {

@@ -98,6 +98,9 @@ fn facts(desired: &DesiredState) -> Result<SimFacts, CliError> {
 pub(super) fn open(global: &Global, out: Out, desired: &DesiredState) -> Result<SimHost, CliError> {
     let dir = directory(global)?;
     announce(global, out, &dir)?;
+    if !matches!(global.host, Some(HostChoice::Sim(Some(_)))) {
+        state::make(&dir)?;
+    }
     open_in(dir, desired)
 }
 

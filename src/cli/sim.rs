@@ -70,6 +70,7 @@ fn operation(command: SimCommand) -> Result<Option<(Ctid, Operation)>, CliError>
         SimCommand::Stop { ctid } => (ctid, Operation::Stop),
         SimCommand::Unmount { ctid, path } => (ctid, Operation::Unmount { path }),
         SimCommand::Destroy { ctid } => (ctid, Operation::Destroy),
+        SimCommand::Lock { ctid, lock } => (ctid, Operation::Lock { lock }),
         SimCommand::Unlock { ctid } => (ctid, Operation::Unlock),
         SimCommand::Snapshot { ctid, name } => (ctid, Operation::Snapshot { name }),
         SimCommand::Delsnapshot { ctid, name } => (ctid, Operation::DeleteSnapshot { name }),

@@ -1,8 +1,11 @@
 //! The state directory: where it is, and what lies in it beside the journal.
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +14,7 @@ use super::error::CliError;
 use crate::domain::desired::DesiredState;
 use crate::domain::ids::{Ctid, Digest, RunId};
 use crate::domain::record::Record;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 
 /// The state directory.
 pub(super) fn directory(global: &Global) -> Result<PathBuf, CliError> {
@@ -35,6 +38,18 @@ pub(super) fn directory(global: &Global) -> Result<PathBuf, CliError> {
             "name a state directory with --state (or PHOENIX_STATE)",
         )),
     }
+}
+
+/// Makes a directory in the state directory, which only its owner may look into. A refusal is
+/// one of the journal's: it would be refused too.
+pub(super) fn make(dir: &Path) -> Result<(), CliError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| {
+        CliError::Journal(JournalError::NotWritable {
+            path: dir.to_owned(),
+            source: Arc::new(source),
+        })
+    })
 }
 
 /// What the journal says.

@@ -2,7 +2,9 @@
 #![expect(unreachable_pub, reason = "one binary, nothing outside of it")]
 
 mod architecture;
+mod cli;
 mod crash;
 mod crash_journal;
 mod laws;
+mod support;
 mod worlds;
