@@ -120,7 +120,21 @@ pub(super) fn near_miss<'k>(
 /// What the keys of a container mean.
 pub(super) struct KeyBook {
     managed: &'static [&'static str],
-    judged: HashMap<String, Option<&'static str>>,
+    /// What was found out about a key, for the next container that has it.
+    judged: HashMap<String, Kind>,
+}
+
+/// What a key of a container is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// phoenix acts on it.
+    Managed,
+    /// The original knew it, phoenix leaves it alone; `handed`: applications read it, too.
+    Unmanaged { handed: bool },
+    /// An application's.
+    Application,
+    /// Probably meant as this one.
+    Misspelt(&'static str),
 }
 
 /// The keys of one container that phoenix does not act on.
@@ -152,20 +166,18 @@ impl KeyBook {
         let mut foreign = Foreign::default();
         for entry in members {
             let key = entry.key.as_ref();
-            if self.managed.contains(&key) {
-                continue;
-            }
-            let unmanaged = UNMANAGED.contains(&key) || key.starts_with("portainer_");
-            if unmanaged {
-                findings.group(Group::Unmanaged, key, ctid);
-                foreign.unmanaged.push(key.to_owned());
-            } else if let Some(meant) = self.judge(key) {
-                let message = format!("is not a known key; did you mean '{meant}'?");
-                findings.key_error(&at.key(key), message, &format!("write it as '{meant}'"));
-                continue;
-            }
-            if !unmanaged || APPLICATION.contains(&key) {
-                foreign.application.push(entry);
+            match self.judge(key) {
+                Kind::Managed => {}
+                Kind::Unmanaged { handed } => {
+                    findings.group(Group::Unmanaged, key, ctid);
+                    foreign.unmanaged.push(key.to_owned());
+                    foreign.application.extend(handed.then_some(entry));
+                }
+                Kind::Application => foreign.application.push(entry),
+                Kind::Misspelt(meant) => {
+                    let message = format!("is not a known key; did you mean '{meant}'?");
+                    findings.key_error(&at.key(key), message, &format!("write it as '{meant}'"));
+                }
             }
         }
         foreign.unmanaged.sort_unstable();
@@ -173,24 +185,28 @@ impl KeyBook {
         foreign
     }
 
-    fn judge(&mut self, key: &str) -> Option<&'static str> {
+    fn judge(&mut self, key: &str) -> Kind {
         if let Some(known) = self.judged.get(key) {
             return *known;
         }
-        let all = self
-            .managed
-            .iter()
-            .chain(&UNMANAGED)
-            .chain(&APPLICATION)
-            .copied();
-        // A key of an application, known by its name, is no misspelling of another.
-        let meant = if APPLICATION.contains(&key) {
-            None
+        let handed = APPLICATION.contains(&key);
+        let kind = if self.managed.contains(&key) {
+            Kind::Managed
+        } else if UNMANAGED.contains(&key) || key.starts_with("portainer_") {
+            Kind::Unmanaged { handed }
+        } else if handed {
+            Kind::Application
         } else {
-            near_miss(key, all)
+            let all = self
+                .managed
+                .iter()
+                .chain(&UNMANAGED)
+                .chain(&APPLICATION)
+                .copied();
+            near_miss(key, all).map_or(Kind::Application, Kind::Misspelt)
         };
-        self.judged.insert(key.to_owned(), meant);
-        meant
+        self.judged.insert(key.to_owned(), kind);
+        kind
     }
 }
 
