@@ -99,13 +99,17 @@ pub(super) const LXC_ROOT: [&str; 6] = [
     "nvidia_runfile_url",
 ];
 
-/// The known key that an unknown one is a near miss of. Keys that begin with `_`, `$` or `/` are
-/// somebody's way of writing a comment.
+/// Whether a key is somebody's way of writing a comment, or of taking a key out for a while.
+pub(super) fn is_comment(key: &str) -> bool {
+    key.starts_with(['_', '$', '/'])
+}
+
+/// The known key that an unknown one is a near miss of.
 pub(super) fn near_miss<'k>(
     key: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {
-    if key.starts_with(['_', '$', '/']) {
+    if is_comment(key) {
         return None;
     }
     let lower = key.to_lowercase().replace('-', "_");
@@ -133,6 +137,8 @@ enum Kind {
     Unmanaged { handed: bool },
     /// An application's.
     Application,
+    /// Somebody's comment.
+    Comment,
     /// Probably meant as this one.
     Misspelt(&'static str),
 }
@@ -167,7 +173,7 @@ impl KeyBook {
         for entry in members {
             let key = entry.key.as_ref();
             match self.judge(key) {
-                Kind::Managed => {}
+                Kind::Managed | Kind::Comment => {}
                 Kind::Unmanaged { handed } => {
                     findings.group(Group::Unmanaged, key, ctid);
                     foreign.unmanaged.push(key.to_owned());
@@ -196,6 +202,8 @@ impl KeyBook {
             Kind::Unmanaged { handed }
         } else if handed {
             Kind::Application
+        } else if is_comment(key) {
+            Kind::Comment
         } else {
             let all = self
                 .managed
@@ -220,7 +228,7 @@ pub(super) fn check_object<T: DeserializeOwned>(
     let known = fields_of::<T>();
     for entry in document::entries(text).unwrap_or_default() {
         let key = entry.key.as_ref();
-        if known.contains(&key) || accepted.contains(&key) || key.starts_with(['_', '$', '/']) {
+        if known.contains(&key) || accepted.contains(&key) || is_comment(key) {
             continue;
         }
         let place = at.key(key);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::decode::{decode, fields_of};
 use super::document::{self, Entry};
 use super::findings::{At, File, Findings};
-use super::keys::{SECTIONS, check_object, near_miss};
+use super::keys::{SECTIONS, check_object, is_comment, near_miss};
 use super::lower::mounts;
 use super::raw_host::{RawDataset, RawHypervisor, RawSharedVolume};
 use super::scalar::Object;
@@ -111,7 +111,7 @@ fn check_sections(members: &[Entry<'_>], findings: &mut Findings) {
                     format!("is not a known section; did you mean '{meant}'?"),
                     &format!("write it as '{meant}'"),
                 ),
-                None if key.starts_with(['_', '$', '/']) => {}
+                None if is_comment(key) => {}
                 None => findings.warning(
                     &file.key(key),
                     "is not a known section, and nothing reads it",

@@ -287,6 +287,10 @@ fn an_application_is_run_again_for_what_it_is_handed_and_for_nothing_else() {
         inputs(&[('l', "\"ports\"", "\"firewall\": {}, \"ports\"")]),
         same
     );
+    assert_eq!(
+        inputs(&[('l', "\"ports\"", "\"_note\": \"x\", \"ports\"")]),
+        same
+    );
     assert_ne!(inputs(&[('l', "\"80:80\"", "\"81:80\"")]), same);
     assert_ne!(
         inputs(&[('l', "\"ports\"", "\"traefik_service\": {}, \"ports\"")]),
