@@ -453,7 +453,10 @@ fn mistakes_of_the_network() {
             )],
         ),
         (
-            &[('l', "52:54:00:00:00:02", "52:54:00:00:00:01")],
+            &[
+                ('l', "52:54:00:00:00:01", "52:54:00:00:00:0a"),
+                ('l', "52:54:00:00:00:02", "52:54:00:00:00:0A"),
+            ],
             &[(
                 "error lxc 45 lxc_configs.102.mac_address",
                 "also the hardware address of container 101",
@@ -832,6 +835,14 @@ fn mistakes_of_options() {
                 'l',
                 "\"ports\": [\"80:80\"]",
                 "\"id_maps\": [{\"type\": \"gid\", \"host_id\": 33, \"container_id\": 33, \"size\": 1}]",
+            )],
+            &[("error lxc 27 lxc_configs.101.id_maps", "maps no root")],
+        ),
+        (
+            &[(
+                'l',
+                "\"ports\": [\"80:80\"]",
+                "\"id_maps\": [{\"type\": \"u\", \"host_id\": 33, \"container_id\": 0, \"size\": 1}]",
             )],
             &[("error lxc 27 lxc_configs.101.id_maps", "maps no root")],
         ),

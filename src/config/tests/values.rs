@@ -296,10 +296,14 @@ fn an_application_is_run_again_for_what_it_is_handed_and_for_nothing_else() {
         inputs(&[('l', "\"ports\"", "\"traefik_service\": {}, \"ports\"")]),
         same
     );
-    let nested = |text| inputs(&[('l', "\"ports\"", text)]);
+    let nested = |text: &str| inputs(&[('l', "\"ports\"", text)]);
     assert_eq!(
         nested("\"app\": {\"x\": {\"a\": 1, \"b\": 2}, \"y\": 3}, \"ports\""),
         nested("\"app\": {\"y\": 3, \"x\": {\"b\": 2, \"a\": 1}}, \"ports\"")
+    );
+    assert_ne!(
+        nested("\"app\": {\"x\": {\"a\": 1, \"b\": 2}, \"y\": 3}, \"ports\""),
+        nested("\"app\": {\"x\": {\"a\": 1, \"b\": 9}, \"y\": 3}, \"ports\"")
     );
 }
 
