@@ -188,4 +188,58 @@ mod tests {
         }
         check(&Cli::command());
     }
+    #[test]
+    fn everything_is_in_the_documentation() {
+        const PAGE: &str = include_str!("../../docs/cli.md");
+        const SIMULATED: &str = include_str!("../../docs/simulated-host.md");
+        fn check(command: &clap::Command, page: &str) {
+            for argument in command
+                .get_arguments()
+                .filter(|argument| !argument.is_hide_set())
+            {
+                let long = argument.get_long().map(|long| format!("--{long}"));
+                let variable = argument.get_env().map(|name| name.to_string_lossy().into());
+                for name in [long, variable].into_iter().flatten() {
+                    let own = matches!(name.as_str(), "--help" | "--version");
+                    assert!(
+                        own || page.contains(&name),
+                        "{name} of {}",
+                        command.get_name()
+                    );
+                }
+            }
+            for inner in command.get_subcommands() {
+                let page = if inner.get_name() == "sim" {
+                    SIMULATED
+                } else {
+                    page
+                };
+                let name = inner.get_name();
+                assert!(
+                    page.contains(&format!("`{name}")) || page.contains(name),
+                    "{name}"
+                );
+                check(inner, page);
+            }
+        }
+        check(&Cli::command(), PAGE);
+    }
+
+    #[test]
+    fn every_exit_code_is_in_the_documentation() {
+        let page = include_str!("../../docs/exit-codes.md");
+        for exit in [
+            Exit::Done,
+            Exit::Unexpected,
+            Exit::Usage,
+            Exit::Configuration,
+            Exit::Pending,
+            Exit::Failed,
+            Exit::Host,
+            Exit::Journal,
+            Exit::Interrupted,
+        ] {
+            assert!(page.contains(&format!("\n| {} |", exit.code())), "{exit:?}");
+        }
+    }
 }

@@ -238,8 +238,21 @@ pub fn summary(action: &Action, before: Option<&ObservedContainer>) -> String {
             format!("restart, for {}", keys.join(", "))
         }
         Action::RunScript(script) => script_summary(script),
-        Action::CheckHealth(check) => format!("check health: {}", check.command.join(" ")),
+        Action::CheckHealth(check) => {
+            let words: Vec<String> = check.command.iter().map(|word| quoted(word)).collect();
+            format!("check health: {}", words.join(" "))
+        }
         Action::Snapshot { name } => format!("take snapshot {name}"),
+    }
+}
+
+/// A word of a command as one would type it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -491,5 +504,18 @@ pub(super) mod tests {
             "+ lxc.mount.entry: c",
         ];
         assert_eq!(shown, expected);
+    }
+    #[test]
+    fn commands_are_shown_as_one_types_them() {
+        for (word, shown) in [
+            ("curl", "curl"),
+            ("-fsS", "-fsS"),
+            ("http://localhost:80/", "http://localhost:80/"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), shown);
+        }
     }
 }
