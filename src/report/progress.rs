@@ -156,7 +156,7 @@ fn doing(title: &str, work: &Work, actions: &[Action]) -> String {
     let step = work.step.map_or("", Step::name);
     let first = actions.first();
     let first = first.map_or_else(String::new, |action| {
-        harmless(&super::describe::summary(action, None))
+        harmless(&super::describe::summary(action))
     });
     let again = match work.attempt {
         0 | 1 => String::new(),
