@@ -303,11 +303,18 @@ impl Reconciler<'_> {
         Ok(Attempt::Done)
     }
 
-    /// Looks at this container, and at the host's directories that it mounts, again.
+    /// Looks at this container, at the host's directories that it mounts, and, until it is made,
+    /// at the one that it is cloned from: a clone that broke off leaves that one locked.
     fn look(&self) -> Result<(), HostError> {
         let ctid = self.desired.ctid;
+        let shared = &self.shared.world;
+        let source = {
+            let world = shared.read().unwrap_or_else(PoisonError::into_inner);
+            pending_source(&world, self.desired)
+        };
+        let wanted: BTreeSet<Ctid> = source.into_iter().chain([ctid]).collect();
         let request = ObserveRequest {
-            containers: Some(BTreeSet::from([ctid])),
+            containers: Some(wanted.clone()),
             directories: self
                 .desired
                 .binds
@@ -316,15 +323,13 @@ impl Reconciler<'_> {
                 .collect(),
         };
         let seen = observe_patiently(self.shared.env, &request)?;
-        let mut world = self
-            .shared
-            .world
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        match seen.containers.get(&ctid) {
-            Some(container) => world.containers.insert(ctid, Arc::clone(container)),
-            None => world.containers.remove(&ctid),
-        };
+        let mut world = shared.write().unwrap_or_else(PoisonError::into_inner);
+        for ctid in wanted {
+            match seen.containers.get(&ctid) {
+                Some(container) => world.containers.insert(ctid, Arc::clone(container)),
+                None => world.containers.remove(&ctid),
+            };
+        }
         let known = std::mem::take(&mut world.host.directories);
         world.host = seen.host;
         let fresh = std::mem::take(&mut world.host.directories);
