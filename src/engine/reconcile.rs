@@ -145,6 +145,10 @@ impl Reconciler<'_> {
     }
 
     fn compare(&self, step: Step) -> Result<Work, Problems> {
+        self.compare_as(step, self.shared.options)
+    }
+
+    fn compare_as(&self, step: Step, options: &Options) -> Result<Work, Problems> {
         let world = self
             .shared
             .world
@@ -161,7 +165,7 @@ impl Reconciler<'_> {
                 run: self.shared.run,
                 journal: self.shared.env.journal,
                 disturbed: false,
-                options: self.shared.options,
+                options,
             },
         )
     }
@@ -369,14 +373,7 @@ impl Reconciler<'_> {
                 .as_ref()
                 .is_some_and(|open| open.unknown_script().is_some());
         if unknown_script {
-            // Closed as what it is; the next comparison refuses to go on.
-            let verdict = Verdict::AmbiguousStopped;
-            self.pen.write(vec![Event::IntentInspected {
-                step,
-                attempt,
-                verdict,
-            }])?;
-            return Ok(None);
+            return self.stop_at_unknown(step, attempt);
         }
         let retry = error.kind != FailureKind::Permanent
             && tries < self.shared.env.limits.attempts
@@ -415,6 +412,30 @@ impl Reconciler<'_> {
             tracing::warn!(ctid = %self.desired.ctid, %error, "cannot look at the container");
         }
         Ok(None)
+    }
+
+    /// Nobody knows whether a script on the host ran, and the configuration says: stop.
+    fn stop_at_unknown(
+        &mut self,
+        step: Step,
+        attempt: u32,
+    ) -> Result<Option<StepEnd>, EngineError> {
+        let verdict = Verdict::AmbiguousStopped;
+        self.pen.write(vec![Event::IntentInspected {
+            step,
+            attempt,
+            verdict,
+        }])?;
+        // Closed as what it is; a comparison refuses to go on then. Whoever asked for the script
+        // to run again has been heard, once.
+        let heard = Options {
+            rerun: BTreeSet::new(),
+            ..self.shared.options.clone()
+        };
+        match self.compare_as(step, &heard) {
+            Err(problems) => self.impossible(step, &problems).map(Some),
+            Ok(_) => Ok(None),
+        }
     }
 
     /// Twice as long each time, up to a limit, and shortened by up to a quarter so that
