@@ -1,1 +1,3 @@
+//! Convergence of fleets of several sizes.
+
 fn main() {}

@@ -99,13 +99,17 @@ pub(super) const LXC_ROOT: [&str; 6] = [
     "nvidia_runfile_url",
 ];
 
-/// The known key that an unknown one is a near miss of. Keys that begin with `_`, `$` or `/` are
-/// somebody's way of writing a comment.
+/// Whether a key is somebody's way of writing a comment, or of taking a key out for a while.
+pub(super) fn is_comment(key: &str) -> bool {
+    key.starts_with(['_', '$', '/'])
+}
+
+/// The known key that an unknown one is a near miss of.
 pub(super) fn near_miss<'k>(
     key: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {
-    if key.starts_with(['_', '$', '/']) {
+    if is_comment(key) {
         return None;
     }
     let lower = key.to_lowercase().replace('-', "_");
@@ -120,7 +124,23 @@ pub(super) fn near_miss<'k>(
 /// What the keys of a container mean.
 pub(super) struct KeyBook {
     managed: &'static [&'static str],
-    judged: HashMap<String, Option<&'static str>>,
+    /// What was found out about a key, for the next container that has it.
+    judged: HashMap<String, Kind>,
+}
+
+/// What a key of a container is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// phoenix acts on it.
+    Managed,
+    /// The original knew it, phoenix leaves it alone; `handed`: applications read it, too.
+    Unmanaged { handed: bool },
+    /// An application's.
+    Application,
+    /// Somebody's comment.
+    Comment,
+    /// Probably meant as this one.
+    Misspelt(&'static str),
 }
 
 /// The keys of one container that phoenix does not act on.
@@ -152,20 +172,18 @@ impl KeyBook {
         let mut foreign = Foreign::default();
         for entry in members {
             let key = entry.key.as_ref();
-            if self.managed.contains(&key) {
-                continue;
-            }
-            let unmanaged = UNMANAGED.contains(&key) || key.starts_with("portainer_");
-            if unmanaged {
-                findings.group(Group::Unmanaged, key, ctid);
-                foreign.unmanaged.push(key.to_owned());
-            } else if let Some(meant) = self.judge(key) {
-                let message = format!("is not a known key; did you mean '{meant}'?");
-                findings.key_error(&at.key(key), message, &format!("write it as '{meant}'"));
-                continue;
-            }
-            if !unmanaged || APPLICATION.contains(&key) {
-                foreign.application.push(entry);
+            match self.judge(key) {
+                Kind::Managed | Kind::Comment => {}
+                Kind::Unmanaged { handed } => {
+                    findings.group(Group::Unmanaged, key, ctid);
+                    foreign.unmanaged.push(key.to_owned());
+                    foreign.application.extend(handed.then_some(entry));
+                }
+                Kind::Application => foreign.application.push(entry),
+                Kind::Misspelt(meant) => {
+                    let message = format!("is not a known key; did you mean '{meant}'?");
+                    findings.key_error(&at.key(key), message, &format!("write it as '{meant}'"));
+                }
             }
         }
         foreign.unmanaged.sort_unstable();
@@ -173,24 +191,30 @@ impl KeyBook {
         foreign
     }
 
-    fn judge(&mut self, key: &str) -> Option<&'static str> {
+    fn judge(&mut self, key: &str) -> Kind {
         if let Some(known) = self.judged.get(key) {
             return *known;
         }
-        let all = self
-            .managed
-            .iter()
-            .chain(&UNMANAGED)
-            .chain(&APPLICATION)
-            .copied();
-        // A key of an application, known by its name, is no misspelling of another.
-        let meant = if APPLICATION.contains(&key) {
-            None
+        let handed = APPLICATION.contains(&key);
+        let kind = if self.managed.contains(&key) {
+            Kind::Managed
+        } else if UNMANAGED.contains(&key) || key.starts_with("portainer_") {
+            Kind::Unmanaged { handed }
+        } else if handed {
+            Kind::Application
+        } else if is_comment(key) {
+            Kind::Comment
         } else {
-            near_miss(key, all)
+            let all = self
+                .managed
+                .iter()
+                .chain(&UNMANAGED)
+                .chain(&APPLICATION)
+                .copied();
+            near_miss(key, all).map_or(Kind::Application, Kind::Misspelt)
         };
-        self.judged.insert(key.to_owned(), meant);
-        meant
+        self.judged.insert(key.to_owned(), kind);
+        kind
     }
 }
 
@@ -204,7 +228,7 @@ pub(super) fn check_object<T: DeserializeOwned>(
     let known = fields_of::<T>();
     for entry in document::entries(text).unwrap_or_default() {
         let key = entry.key.as_ref();
-        if known.contains(&key) || accepted.contains(&key) || key.starts_with(['_', '$', '/']) {
+        if known.contains(&key) || accepted.contains(&key) || is_comment(key) {
             continue;
         }
         let place = at.key(key);

@@ -15,6 +15,7 @@ mod lower;
 mod raw;
 mod raw_host;
 mod read;
+mod read_host;
 mod scalar;
 mod schema;
 mod scripts;

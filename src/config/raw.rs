@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::scalar::{Command, Features, IdText, List, NameServers};
+use super::scalar::{Command, Features, IdText, List, NameServers, Object};
 
 /// `phoenix_lxc_configs.json`: the containers.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -58,7 +58,7 @@ pub(super) struct RawContainer {
     pub(super) storage_size_gb: Option<u32>,
     /// The network interface.
     #[schemars(required)]
-    pub(super) network_config: Option<RawNetwork>,
+    pub(super) network_config: Option<Object<RawNetwork>>,
     /// Hardware address of the interface; none: the host chooses one.
     #[schemars(regex(pattern = r"^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$"))]
     pub(super) mac_address: Option<String>,
@@ -79,7 +79,7 @@ pub(super) struct RawContainer {
     /// AppArmor profile, taken literally.
     pub(super) apparmor_profile: Option<String>,
     /// Maps of user and group ids. They replace the host's own map as a whole.
-    pub(super) id_maps: Option<List<RawIdMap>>,
+    pub(super) id_maps: Option<List<Object<RawIdMap>>>,
     /// Whether the host starts it when it boots.
     pub(super) start_at_boot: Option<bool>,
     /// Position in the order of starting, lowest first.
@@ -89,16 +89,16 @@ pub(super) struct RawContainer {
     /// Guests that must have converged before this one.
     pub(super) dependencies: Option<List<IdText>>,
     /// Volumes of the container's own.
-    pub(super) volumes: Option<List<RawVolume>>,
+    pub(super) volumes: Option<List<Object<RawVolume>>>,
     /// The same as `volumes`.
-    pub(super) zfs_volumes: Option<List<RawVolume>>,
+    pub(super) zfs_volumes: Option<List<Object<RawVolume>>>,
     /// Directories of the host.
-    pub(super) mount_points: Option<List<RawMountPoint>>,
+    pub(super) mount_points: Option<List<Object<RawMountPoint>>>,
     /// A script under `bin/` that runs in the container.
     #[schemars(length(min = 1))]
     pub(super) application_script: Option<String>,
     /// How to know that the container works.
-    pub(super) health_check: Option<RawHealthCheck>,
+    pub(super) health_check: Option<Object<RawHealthCheck>>,
     /// Name of the snapshot that clones of this container start from.
     #[schemars(
         length(min = 2, max = 40),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::scalar::{IdText, List};
+use super::scalar::{IdText, List, Object};
 
 /// `phoenix_hypervisor_config.json`: what containers share. Its other sections belong to the
 /// original's set-up of the hypervisor; they are accepted and left alone.
@@ -13,9 +13,9 @@ use super::scalar::{IdText, List};
 #[schemars(title = "phoenix_hypervisor_config.json")]
 pub(super) struct RawHypervisor {
     /// Directories of the host that several containers mount, by name.
-    pub(super) shared_volumes: Option<BTreeMap<String, Option<RawSharedVolume>>>,
+    pub(super) shared_volumes: Option<BTreeMap<String, Option<Object<RawSharedVolume>>>>,
     /// Storages of the host.
-    pub(super) zfs: Option<RawZfs>,
+    pub(super) zfs: Option<Object<RawZfs>>,
     /// Names of storages by their use. phoenix reads `fastdata_iso` (or `fastData_shared_iso`):
     /// the storage of template archives.
     pub(super) proxmox_storage_ids: Option<BTreeMap<String, Option<String>>>,
@@ -43,7 +43,7 @@ pub(super) struct RawSharedVolume {
 #[schemars(rename = "zfs")]
 pub(super) struct RawZfs {
     /// Each makes the storage `POOL-NAME`.
-    pub(super) datasets: Option<List<RawDataset>>,
+    pub(super) datasets: Option<List<Object<RawDataset>>>,
 }
 
 /// One storage.
@@ -62,7 +62,7 @@ pub(super) struct RawDataset {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct RawVmFile {
     /// The virtual machines.
-    pub(super) vms: Option<List<RawVm>>,
+    pub(super) vms: Option<List<Object<RawVm>>>,
 }
 
 /// One virtual machine.

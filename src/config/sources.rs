@@ -129,14 +129,12 @@ impl Sources {
             return offset;
         }
         let (start, rest) = self.start(finding, text);
-        let depth = rest.len();
         let below = locate(text, start.value.clone(), rest);
-        let missing = below.depth < depth;
         let found = if below.depth == 0 { start } else { below };
         let value = found.value.start;
         let large = text[value..].starts_with(['{', '[']);
         match found.key {
-            Some(key) if finding.about_key || missing || large => key,
+            Some(key) if finding.about_key || large => key,
             _ => value,
         }
     }

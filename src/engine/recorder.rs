@@ -1,9 +1,10 @@
 //! One container's pen: writes its events, folds them into what is known of it, shows them.
 
-use super::{EngineError, Env};
+use super::{EngineError, Env, Recorder};
 use crate::domain::event::{Draft, Entry, Event};
 use crate::domain::ids::{Ctid, RunId};
 use crate::domain::record::ContainerRecord;
+use crate::journal::{Journal, JournalError};
 
 /// Writes the events of one container in one run.
 pub(super) struct Pen<'a> {
@@ -73,5 +74,15 @@ impl<'a> Pen<'a> {
             seq = number;
         }
         Ok(seq)
+    }
+}
+
+impl Recorder for Journal {
+    fn append(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
+        Journal::append(self, drafts)
+    }
+
+    fn enqueue(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
+        Journal::enqueue(self, drafts)
     }
 }

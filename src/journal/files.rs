@@ -98,7 +98,7 @@ pub(super) fn disk_usage(path: &Path) -> Result<u64, JournalError> {
 /// for it are no help, and it is taken after files were touched.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -128,7 +128,7 @@ impl Lock {
         if let Err(error) = noted {
             tracing::debug!(%error, path = %path.display(), "no pid in the lock file");
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     fn held(dir: &Path, file: &mut File) -> JournalError {
@@ -138,6 +138,16 @@ impl Lock {
         JournalError::Held {
             dir: dir.to_owned(),
             pid,
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that was forked a moment ago and has
+        // not yet begun its program holds it open too.
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the lock was not released");
         }
     }
 }
@@ -186,8 +196,11 @@ mod tests {
             matches!(held, JournalError::Held { pid: Some(p), .. } if p == pid),
             "{held}"
         );
+        // As a child process inherits it.
+        let inherited = lock.file.try_clone().unwrap();
         drop(lock);
         Lock::take(dir.path()).unwrap();
+        drop(inherited);
     }
 
     #[test]

@@ -10,9 +10,10 @@ use super::files;
 
 const CACHE_BYTES: u64 = 64 << 20;
 
-/// How long sled's own lock is waited for. We hold ours, so it can only be a thread of a store
-/// that this process closed a moment ago.
-const LOCK_TRIES: u32 = 100;
+/// How long sled's own lock is waited for. We hold ours, so it can only be a store that this
+/// process closed a moment ago: in a thread that is not done yet, or in a child process that was
+/// just forked.
+const LOCK_TRIES: u32 = 250;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes what was flushed survive a power cut. sled's `flush` alone does not: on Linux it calls

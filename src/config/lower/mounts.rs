@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Lowering;
 use crate::config::findings::{At, File, Findings};
 use crate::config::raw::{RawMountPoint, RawVolume};
-use crate::config::scalar::List;
+use crate::config::scalar::{List, Object};
 use crate::domain::desired::{DesiredBind, DesiredVolume};
 use crate::domain::units::DiskSize;
 
@@ -34,7 +34,7 @@ impl Lowering<'_, '_> {
         mounts.map(bind).collect()
     }
 
-    fn mount_points(&mut self, list: Option<&List<RawMountPoint>>) -> Vec<DesiredBind> {
+    fn mount_points(&mut self, list: Option<&List<Object<RawMountPoint>>>) -> Vec<DesiredBind> {
         self.refuse_nulls("mount_points", list);
         let here = self.at;
         let all = here.key("mount_points");
@@ -72,7 +72,7 @@ impl Lowering<'_, '_> {
         None
     }
 
-    fn volumes(&mut self, key: &str, list: Option<&List<RawVolume>>) -> Vec<DesiredVolume> {
+    fn volumes(&mut self, key: &str, list: Option<&List<Object<RawVolume>>>) -> Vec<DesiredVolume> {
         self.refuse_nulls(key, list);
         let here = self.at;
         let all = here.key(key);

@@ -86,7 +86,7 @@ fn existing(world: &ObservedWorld, ctid: Ctid) -> Result<&ObservedContainer, Ref
 fn discard(world: &ObservedWorld, ctid: Ctid, source: Option<Ctid>) -> Result<Effect, Refusal> {
     let locked = source.and_then(|source| {
         let seen = world.containers.get(&source)?;
-        (seen.lock == Some(Lock::Disk)).then(|| (source, seen))
+        (seen.lock == Some(Lock::Disk)).then_some((source, seen))
     });
     let unlocked = locked.map(|(source, seen)| {
         (

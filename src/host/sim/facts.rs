@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::SimError;
 use crate::domain::desired::{DesiredState, Origin};
 use crate::domain::ids::Ctid;
-use crate::domain::observed::{Directory, HostFacts, Status, Storage, TemplateState};
+use crate::domain::observed::{
+    Directory, HostFacts, ObservedWorld, Status, Storage, TemplateState,
+};
 use crate::domain::setting::Value;
 use crate::domain::units::DiskSize;
+use crate::host::ObserveRequest;
 
 /// The facts of a simulated host that no action of phoenix makes. What phoenix makes there
 /// (directories, downloads, used space) comes on top and is kept with the containers.
@@ -164,6 +167,18 @@ impl SimFacts {
             directories: BTreeMap::new(),
             device_majors: self.device_majors.clone(),
             guests: self.guests.clone(),
+        }
+    }
+
+    /// What is seen of a host with these facts before anything was done on it.
+    #[must_use]
+    pub fn untouched(&self, request: &ObserveRequest) -> ObservedWorld {
+        let mut host = self.host(&BTreeSet::new(), &BTreeMap::new(), 1);
+        let seen = |path: &String| Some((path.clone(), self.directory(path)?));
+        host.directories = request.directories.iter().filter_map(seen).collect();
+        ObservedWorld {
+            host,
+            containers: BTreeMap::new(),
         }
     }
 

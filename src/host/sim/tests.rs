@@ -734,6 +734,7 @@ fn a_host_without_a_facts_file_offers_what_the_configuration_names() {
         health: None,
         snapshot: None,
         dependencies: [].into(),
+        externals: [].into(),
         boot_order: None,
         unmanaged: Vec::new(),
         on_unknown: OnUnknown::Retry,

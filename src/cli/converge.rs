@@ -1,0 +1,340 @@
+//! `phoenix apply` and `phoenix resume`: the same work, begun differently.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::args::{ApplyArgs, Global, Patience, PlanArgs, ResumeArgs};
+use super::clock::{self, SystemClock};
+use super::error::CliError;
+use super::exit::Exit;
+use super::out::{Out, to_stderr};
+use super::state::{Declared, digest_of};
+use super::{host, load, signals, state};
+use crate::config::Loaded;
+use crate::domain::desired::DesiredState;
+use crate::domain::event::{RunResumed, RunStarted};
+use crate::domain::ids::Ctid;
+use crate::domain::observed::ObservedWorld;
+use crate::domain::record::{Phase, Record, RunRecord};
+use crate::engine::{self, Begin, Env, Limits, Run};
+use crate::host::sim::SimHost;
+use crate::host::{Host as _, ObserveRequest};
+use crate::journal::{Journal, OpenOptions};
+use crate::report;
+use crate::report::progress::{Progress, Tracker};
+use crate::report::summary::Report;
+use crate::steps::Options;
+
+pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, CliError> {
+    if args.dry_run {
+        let plan = PlanArgs {
+            targets: args.targets,
+            wishes: args.wishes,
+            exit_code: false,
+            all: false,
+        };
+        return super::plan::run(global, out, &plan);
+    }
+    let loaded = load::configuration(global, out)?;
+    let desired = &loaded.desired;
+    let targets = args.targets.ctids;
+    load::selection(desired, &targets)?;
+    let options = load::options(&args.wishes, desired)?;
+    let stop = signals::stop_flag()?;
+    let dir = state::directory(global)?;
+    let sim = host::open(global, out, desired)?;
+    let journal = Journal::open(&OpenOptions {
+        dir: &dir,
+        host: &sim.identity()?,
+        now: clock::now(),
+        new_id: clock::new_journal(),
+    })?;
+    let record = state::fold(&journal)?;
+    remark_on_the_last(out, &record);
+    let seen = sim.observe(&ObserveRequest::all(desired))?;
+    host::explain(out, &seen);
+    let jobs = jobs(global);
+    let started = RunStarted {
+        operator: operator(),
+        version: VERSION.to_owned(),
+        boot_id: seen.host.boot_id.clone(),
+        pid: std::process::id(),
+        desired: digest_of(desired),
+        targets: targets.clone(),
+        jobs,
+        rerun: args.wishes.rerun.clone(),
+        no_restart: options.no_restart,
+    };
+    let run = Run {
+        id: clock::new_run(),
+        begin: Begin::Start(started),
+        targets,
+        jobs,
+        options,
+    };
+    let work = Work {
+        loaded,
+        dir: &dir,
+        sim,
+        journal,
+        record,
+        seen,
+        run,
+        stop,
+    };
+    work.converge(out, args.patience)
+}
+
+pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exit, CliError> {
+    let loaded = load::configuration(global, out)?;
+    let desired = &loaded.desired;
+    let dir = state::directory(global)?;
+    let Some(journal) = Journal::open_existing(&dir)? else {
+        return nothing(out, &Record::default(), args.run.as_deref());
+    };
+    let record = state::fold(&journal)?;
+    let Some(last) = record.resumable().cloned() else {
+        journal.close()?;
+        return nothing(out, &record, args.run.as_deref());
+    };
+    if let Some(wanted) = &args.run {
+        same_run(&record, &last, wanted)?;
+    }
+    if !args.accept_config {
+        same_files(&dir, &last, desired)?;
+    }
+    let stop = signals::stop_flag()?;
+    let sim = host::open(global, out, desired)?;
+    load::belongs(&journal, &dir, Some(&sim.identity()?))?;
+    let targets = last.started.targets.clone();
+    load::selection(desired, &targets)?;
+    let seen = sim.observe(&ObserveRequest::all(desired))?;
+    let jobs = global.jobs.unwrap_or(last.started.jobs);
+    let resumed = RunResumed {
+        operator: operator(),
+        version: VERSION.to_owned(),
+        boot_id: seen.host.boot_id.clone(),
+        pid: std::process::id(),
+        desired: digest_of(desired),
+        jobs,
+    };
+    let run = Run {
+        id: last.id,
+        begin: Begin::Resume(resumed),
+        targets,
+        jobs,
+        options: Options {
+            no_restart: last.started.no_restart,
+            check_health: args.check_health,
+            rerun: last.started.rerun.iter().cloned().collect(),
+        },
+    };
+    let work = Work {
+        loaded,
+        dir: &dir,
+        sim,
+        journal,
+        record,
+        seen,
+        run,
+        stop,
+    };
+    work.converge(out, args.patience)
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How many containers at a time: a container that is worked on mostly waits for the host.
+fn jobs(global: &Global) -> u32 {
+    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let usual = u32::try_from(processors.saturating_mul(2)).unwrap_or(64);
+    global.jobs.unwrap_or(usual.min(64))
+}
+
+/// Who asks: behind `sudo`, the person in front of it.
+fn operator() -> String {
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+/// Says that an interrupted run is given up by beginning another.
+fn remark_on_the_last(out: Out, record: &Record) {
+    let left = record
+        .runs
+        .last()
+        .filter(|run| matches!(run.phase, Phase::Working | Phase::Interrupted { .. }));
+    if let Some(left) = left {
+        out.remark(&format!(
+            "Run {} was interrupted; this one takes its place.",
+            left.id
+        ));
+    }
+}
+
+/// There is nothing to resume, which is fine unless a certain run was asked for.
+fn nothing(out: Out, record: &Record, wanted: Option<&str>) -> Result<Exit, CliError> {
+    if let Some(wanted) = wanted {
+        return Err(not_that_run(record, wanted, "nothing is left to resume"));
+    }
+    let why = match record.runs.last() {
+        None => "there was no run yet".to_owned(),
+        Some(run) => format!("run {} is {}", run.id, run.phase.name()),
+    };
+    if out.json() {
+        out.line(&report::json::outcome(None))?;
+    } else {
+        out.text(&format!("Nothing to resume: {why}.\n"))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn same_run(record: &Record, last: &RunRecord, wanted: &str) -> Result<(), CliError> {
+    if !wanted.is_empty() && last.id.to_string().starts_with(&wanted.to_lowercase()) {
+        return Ok(());
+    }
+    let help = format!("the run that can go on is {}", last.id);
+    Err(not_that_run(record, wanted, &help))
+}
+
+fn not_that_run(record: &Record, wanted: &str, help: &str) -> CliError {
+    let known = |run: &&RunRecord| run.id.to_string().starts_with(&wanted.to_lowercase());
+    let message = match record.runs.iter().rev().find(known) {
+        Some(run) => format!(
+            "run {} cannot be resumed: it is {}",
+            run.id,
+            run.phase.name()
+        ),
+        None => format!("run {wanted} is not in the journal"),
+    };
+    CliError::usage(message, help)
+}
+
+/// A run goes on with the files that it began with, unless a person says otherwise.
+fn same_files(dir: &Path, last: &RunRecord, desired: &DesiredState) -> Result<(), CliError> {
+    let before = Declared::read(dir, last.id);
+    let began_with = before
+        .as_ref()
+        .map_or(last.started.desired, |declared| declared.digest);
+    if began_with == digest_of(desired) {
+        return Ok(());
+    }
+    let now = Declared::of(last.id, desired);
+    let what = before.map_or_else(String::new, |before| {
+        format!(": {}", before.difference(&now))
+    });
+    Err(CliError::Moved {
+        message: format!(
+            "the configuration has changed since run {} began{what}",
+            last.id
+        ),
+    })
+}
+
+/// Everything that a run needs, opened and looked at.
+struct Work<'a> {
+    loaded: Loaded,
+    dir: &'a Path,
+    sim: SimHost,
+    journal: Journal,
+    record: Record,
+    seen: ObservedWorld,
+    run: Run,
+    stop: Arc<AtomicBool>,
+}
+
+impl Work<'_> {
+    /// Converges, unless something is known to fail: then nothing is changed and no run begins.
+    fn converge(self, out: Out, patience: Patience) -> Result<Exit, CliError> {
+        self.preflight()?;
+        let desired = &self.loaded.desired;
+        Declared::of(self.run.id, desired).write(self.dir)?;
+        let began = clock::now();
+        let limits = Limits {
+            attempts: patience.attempts,
+            first_pause: Duration::from_millis(patience.retry_pause_ms),
+            ..Limits::default()
+        };
+        let progress = progress(out, desired, &self.run.targets)?;
+        let env = Env {
+            host: &self.sim,
+            recorder: &self.journal,
+            clock: &SystemClock,
+            watcher: &progress,
+            stop: &self.stop,
+            desired,
+            journal: self.journal.id(),
+            limits,
+        };
+        let result = engine::converge(&env, &self.run, &self.record, self.seen);
+        progress.finish();
+        let summary = result?;
+        let took = clock::now().signed_duration_since(began).num_milliseconds();
+        let durable_batches = self.journal.durable_batches();
+        let observations = self.sim.observations();
+        self.journal.close()?;
+        tracing::info!(durable_batches, observations, "the run has ended");
+        let report = Report {
+            summary: &summary,
+            took_ms: u64::try_from(took).unwrap_or(0),
+            durable_batches,
+            observations,
+        };
+        let printed = if out.json() {
+            out.line(&report::json::outcome(Some(&report)))
+        } else {
+            out.text(&report::summary::human(&report))
+        };
+        match printed {
+            // What was done counts, not whether somebody read it.
+            Err(error) if !error.nobody_listens() => return Err(error),
+            _ => {}
+        }
+        Ok(if summary.interrupted {
+            Exit::Interrupted
+        } else if report.whole() {
+            Exit::Done
+        } else {
+            Exit::Failed
+        })
+    }
+
+    fn preflight(&self) -> Result<(), CliError> {
+        let desired = &self.loaded.desired;
+        let graph = load::selection(desired, &self.run.targets)?;
+        let (record, journal) = (&self.record, self.journal.id());
+        let options = &self.run.options;
+        let plan = load::plan(desired, &graph, record, journal, options, &self.seen);
+        if !plan.has_problems() {
+            return Ok(());
+        }
+        Err(CliError::Invalid {
+            diagnostics: load::problems(&plan, &self.loaded),
+            document: None,
+        })
+    }
+}
+
+/// Who tells the person what is going on: moving lines on a terminal, plain ones elsewhere.
+fn progress(out: Out, desired: &DesiredState, targets: &[Ctid]) -> Result<Progress, CliError> {
+    let graph = load::selection(desired, targets)?;
+    let named = graph.containers().filter_map(|ctid| {
+        let container = desired.containers.get(&ctid)?;
+        Some((ctid, container.name.clone()))
+    });
+    let tracker = Tracker::new(named.collect(), out.quiet || out.json());
+    let moving = !out.quiet && std::io::stderr().is_terminal();
+    let total = graph.len() as u64;
+    let sink: report::progress::Sink = if out.json() {
+        Box::new(to_stderr)
+    } else {
+        // A run does not stop because nobody reads about it.
+        Box::new(move |line| drop(out.text(line)))
+    };
+    Ok(Progress::new(tracker, total, moving, sink))
+}

@@ -1,0 +1,177 @@
+//! What ends a command early, how it is shown, and with which exit code.
+
+use std::io;
+
+use serde_json::Value;
+
+use super::exit::Exit;
+use crate::config::ConfigError;
+use crate::domain::diagnostic::Diagnostic;
+use crate::domain::record::IllegalTransition;
+use crate::engine::EngineError;
+use crate::host::HostError;
+use crate::host::sim::SimError;
+use crate::journal::JournalError;
+use crate::report::findings::Tally;
+use crate::report::text::count;
+
+/// Why a command ends early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// The command line asks for something that there is not.
+    #[error("{message}")]
+    Usage {
+        message: String,
+        help: Option<String>,
+    },
+    /// The files cannot be had.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The files, or what they want of this host, are wrong.
+    #[error("{}", invalid(diagnostics))]
+    Invalid {
+        diagnostics: Vec<Diagnostic>,
+        /// What the command would have said otherwise, the findings included.
+        document: Option<Value>,
+    },
+    /// The files are not the ones that the run began with.
+    #[error("{message}")]
+    Moved { message: String },
+    /// The host cannot be used.
+    #[error("the host cannot be looked at")]
+    Host(#[from] HostError),
+    /// The simulated host cannot be used, or refuses.
+    #[error(transparent)]
+    Sim(#[from] SimError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal was read to its end, and is not whole.
+    #[error("{message}")]
+    Damaged { message: String, document: Value },
+    /// The journal's events contradict each other.
+    #[error("the journal's events do not fit together")]
+    Illegal(#[from] IllegalTransition),
+    /// A run could not go on.
+    #[error(transparent)]
+    Engine(EngineError),
+    /// A file of the state directory cannot be written.
+    #[error("cannot write {path}")]
+    State { path: String, source: io::Error },
+    /// Nobody takes what is printed.
+    #[error("cannot write the output")]
+    Output(#[source] io::Error),
+    /// Something of the operating system did not work.
+    #[error("{what}")]
+    System {
+        what: &'static str,
+        source: io::Error,
+    },
+}
+
+fn invalid(diagnostics: &[Diagnostic]) -> String {
+    let errors = Tally::of(diagnostics).errors;
+    format!(
+        "the configuration cannot be applied: {}",
+        count(errors, "error")
+    )
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Target(target) => Self::usage(target.to_string(), ""),
+            EngineError::Illegal(illegal) => Self::Illegal(illegal),
+            error => Self::Engine(error),
+        }
+    }
+}
+
+impl CliError {
+    /// The command line asks for something that there is not; an empty help is none.
+    pub(super) fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        let help = Some(help.into()).filter(|help| !help.is_empty());
+        Self::Usage {
+            message: message.into(),
+            help,
+        }
+    }
+
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Usage { .. } => Exit::Usage,
+            Self::Config(_) | Self::Invalid { .. } | Self::Moved { .. } => Exit::Configuration,
+            Self::Sim(SimError::Refused(_)) => Exit::Failed,
+            Self::Host(_) | Self::Sim(_) => Exit::Host,
+            Self::Journal(_)
+            | Self::Damaged { .. }
+            | Self::Illegal(_)
+            | Self::Engine(_)
+            | Self::State { .. } => Exit::Journal,
+            Self::Output(_) | Self::System { .. } => Exit::Unexpected,
+        }
+    }
+
+    /// What to do about it.
+    pub(super) fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::Usage { help, .. } => return help.clone(),
+            Self::Journal(error) | Self::Engine(EngineError::Journal(error)) => error.help(),
+            Self::Engine(_) | Self::Illegal(_) => {
+                "run `phoenix journal verify`; if it finds nothing wrong, this is a defect of \
+                 phoenix: please report it with the output of `phoenix journal export`"
+                    .to_owned()
+            }
+            Self::Moved { .. } => "`phoenix resume --accept-config` goes on with the files as \
+                 they are now; `phoenix apply` begins a new run"
+                .to_owned(),
+            Self::Host(_) => "cure that, then run the same command again; the journal knows how \
+                 far it came"
+                .to_owned(),
+            Self::Sim(SimError::Io { .. }) => {
+                "name a directory that can be written to with `--host sim:DIR`, or another state \
+                 directory with --state"
+                    .to_owned()
+            }
+            Self::Damaged { .. } => "restore the state directory from a backup, or move its \
+                 `journal` aside and begin a new one: containers stay as they are, but what \
+                 phoenix made is then no longer known to be its own"
+                .to_owned(),
+            Self::State { .. } => "make room, or name another state directory with --state".into(),
+            _ => return None,
+        };
+        Some(text)
+    }
+
+    pub(super) fn diagnostics(&self) -> &[Diagnostic] {
+        match self {
+            Self::Invalid { diagnostics, .. } => diagnostics,
+            _ => &[],
+        }
+    }
+
+    /// The document that the error is added to.
+    pub(super) fn document(&self) -> Option<&Value> {
+        match self {
+            Self::Invalid { document, .. } => document.as_ref(),
+            Self::Damaged { document, .. } => Some(document),
+            _ => None,
+        }
+    }
+
+    /// Whether the reader of the output has gone: nothing is wrong then.
+    pub(super) fn nobody_listens(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The causes, outermost first.
+    pub(super) fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            causes.push(error.to_string());
+            source = error.source();
+        }
+        causes
+    }
+}

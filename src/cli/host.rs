@@ -1,0 +1,177 @@
+//! Which host, and opening it.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::args::Global;
+use super::clock;
+use super::error::CliError;
+use super::out::Out;
+use super::state;
+use crate::domain::desired::DesiredState;
+use crate::domain::observed::ObservedWorld;
+use crate::host::sim::{FaultPlan, Latency, SimFacts, SimHost, SimOptions};
+use crate::host::{Host as _, ObserveRequest};
+
+/// A host as it is named on the command line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum HostChoice {
+    /// A simulated one, in a directory; none: the one in the state directory.
+    Sim(Option<PathBuf>),
+}
+
+/// A text that names no host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidHost {
+    #[error("this version has only the simulated host: write `sim`, or `sim:DIR`")]
+    NotYet,
+    #[error("`sim:` wants a directory behind it")]
+    NoDirectory,
+    #[error("no such host: write `sim`, or `sim:DIR`")]
+    Unknown,
+}
+
+impl FromStr for HostChoice {
+    type Err = InvalidHost;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None if text == "sim" => Ok(Self::Sim(None)),
+            Some(("sim", "")) => Err(InvalidHost::NoDirectory),
+            Some(("sim", dir)) => Ok(Self::Sim(Some(dir.into()))),
+            None if matches!(text, "pct" | "lxc") => Err(InvalidHost::NotYet),
+            _ => Err(InvalidHost::Unknown),
+        }
+    }
+}
+
+/// Where the simulated host lives.
+pub(super) fn directory(global: &Global) -> Result<PathBuf, CliError> {
+    match &global.host {
+        Some(HostChoice::Sim(Some(dir))) => Ok(dir.clone()),
+        _ => Ok(state::directory(global)?.join("sim")),
+    }
+}
+
+/// Says which host is worked on when nobody named one. Where a real one could be meant, it must
+/// be named.
+fn announce(global: &Global, out: Out, dir: &Path) -> Result<(), CliError> {
+    if global.host.is_some() {
+        return Ok(());
+    }
+    if on_path("pct") {
+        return Err(CliError::usage(
+            "this machine has Proxmox VE's `pct`, but this version of phoenix has only the \
+             simulated host",
+            "add `--host sim` (or set PHOENIX_HOST=sim) to work on a simulated host; nothing on \
+             this machine is touched by that",
+        ));
+    }
+    out.remark(&format!(
+        "Working on the simulated host in {} (no --host was given).",
+        dir.display()
+    ));
+    Ok(())
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// The facts file of the environment, if one is named.
+fn facts_file() -> Option<PathBuf> {
+    std::env::var_os("PHOENIX_SIM_FACTS")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+}
+
+/// What the simulated host has: what a file says, else what the configuration names.
+fn facts(desired: &DesiredState) -> Result<SimFacts, CliError> {
+    match facts_file() {
+        Some(path) => Ok(SimFacts::read(&path)?),
+        None => Ok(SimFacts::offering(desired)),
+    }
+}
+
+/// Opens the host; makes it if there is none.
+pub(super) fn open(global: &Global, out: Out, desired: &DesiredState) -> Result<SimHost, CliError> {
+    let dir = directory(global)?;
+    announce(global, out, &dir)?;
+    if !matches!(global.host, Some(HostChoice::Sim(Some(_)))) {
+        state::make(&dir)?;
+    }
+    open_in(dir, desired)
+}
+
+/// Opens the simulated host in a directory.
+pub(super) fn open_in(dir: PathBuf, desired: &DesiredState) -> Result<SimHost, CliError> {
+    let latency = match std::env::var("PHOENIX_SIM_LATENCY") {
+        Ok(text) => text
+            .parse()
+            .map_err(|error| CliError::usage(format!("PHOENIX_SIM_LATENCY: {error}"), ""))?,
+        Err(_) => Latency::default(),
+    };
+    let faults = match std::env::var_os("PHOENIX_SIM_FAULTS").filter(|path| !path.is_empty()) {
+        Some(path) => FaultPlan::read(Path::new(&path))?,
+        None => FaultPlan::default(),
+    };
+    Ok(SimHost::open(SimOptions {
+        dir,
+        facts: facts(desired)?,
+        latency,
+        faults,
+        new_identity: clock::new_uuid(),
+    })?)
+}
+
+/// What is seen of the host, and its identity; none: it has none yet, and is not made for being
+/// looked at.
+pub(super) fn look(
+    global: &Global,
+    out: Out,
+    desired: &DesiredState,
+) -> Result<(ObservedWorld, Option<String>), CliError> {
+    let dir = directory(global)?;
+    let request = ObserveRequest::all(desired);
+    let (world, identity) = if dir.join("identity").exists() {
+        let host = open(global, out, desired)?;
+        (host.observe(&request)?, Some(host.identity()?))
+    } else {
+        announce(global, out, &dir)?;
+        (facts(desired)?.untouched(&request), None)
+    };
+    explain(out, &world);
+    Ok((world, identity))
+}
+
+/// Says where a simulated host on which nothing is yet has its storages from.
+pub(super) fn explain(out: Out, world: &ObservedWorld) {
+    if world.containers.is_empty() && facts_file().is_none() {
+        out.remark(
+            "The simulated host has no containers yet, and offers the storages, bridges and templates that the \
+             configuration names (PHOENIX_SIM_FACTS=FILE says otherwise).",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_named() {
+        assert_eq!("sim".parse(), Ok(HostChoice::Sim(None)));
+        assert_eq!("sim:/a:b".parse(), Ok(HostChoice::Sim(Some("/a:b".into()))));
+        for (text, error) in [
+            ("pct", InvalidHost::NotYet),
+            ("lxc", InvalidHost::NotYet),
+            ("sim:", InvalidHost::NoDirectory),
+            ("", InvalidHost::Unknown),
+            ("SIM", InvalidHost::Unknown),
+            ("pct:x", InvalidHost::Unknown),
+        ] {
+            assert_eq!(text.parse::<HostChoice>(), Err(error), "{text}");
+        }
+    }
+}

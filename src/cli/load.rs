@@ -1,0 +1,139 @@
+//! What every command begins with: the configuration, the selection, what is seen and known.
+
+use uuid::Uuid;
+
+use super::args::{Global, Wishes};
+use super::error::CliError;
+use super::out::Out;
+use super::{host, state};
+use crate::config::{self, Loaded};
+use crate::domain::desired::DesiredState;
+use crate::domain::diagnostic::{Diagnostic, Severity};
+use crate::domain::ids::{Ctid, JournalId};
+use crate::domain::observed::ObservedWorld;
+use crate::domain::record::Record;
+use crate::journal::{Journal, JournalError};
+use crate::plan::{FleetPlan, Graph, Planner, plan_fleet};
+use crate::report::plan::some_of;
+use crate::steps::Options;
+
+/// Reads the configuration; goes on only without errors.
+pub(super) fn configuration(global: &Global, out: Out) -> Result<Loaded, CliError> {
+    let loaded = config::load(&global.config)?;
+    if loaded.has_errors() {
+        return Err(CliError::Invalid {
+            diagnostics: loaded.diagnostics,
+            document: None,
+        });
+    }
+    if !out.quiet {
+        out.findings(&loaded.diagnostics, Severity::Warning);
+    }
+    Ok(loaded)
+}
+
+/// The named containers with everything that they need; all, if none is named.
+pub(super) fn selection(desired: &DesiredState, targets: &[Ctid]) -> Result<Graph, CliError> {
+    Graph::of(desired, targets).map_err(|unknown| {
+        let declared: Vec<Ctid> = desired.containers.keys().copied().collect();
+        let help = format!("declared are {}", some_of(&declared));
+        CliError::usage(unknown.to_string(), help)
+    })
+}
+
+pub(super) fn options(wishes: &Wishes, desired: &DesiredState) -> Result<Options, CliError> {
+    for name in &wishes.rerun {
+        let declared = desired.containers.values().any(|container| {
+            let features = container.features.iter();
+            let mut scripts = features.chain(&container.application);
+            scripts.any(|script| script.name == *name)
+        });
+        if !declared {
+            return Err(CliError::usage(
+                format!("--rerun {name}: no container declares a script of that name"),
+                "name a feature, or the file of an application script, as the configuration does",
+            ));
+        }
+    }
+    Ok(Options {
+        no_restart: wishes.no_restart,
+        check_health: wishes.check_health,
+        rerun: wishes.rerun.iter().cloned().collect(),
+    })
+}
+
+/// What is seen and known, without making anything that is not there.
+pub(super) struct View {
+    pub(super) world: ObservedWorld,
+    pub(super) record: Record,
+    pub(super) journal: JournalId,
+}
+
+pub(super) fn view(global: &Global, out: Out, desired: &DesiredState) -> Result<View, CliError> {
+    let dir = state::directory(global)?;
+    let (world, identity) = host::look(global, out, desired)?;
+    let Some(journal) = Journal::open_existing(&dir)? else {
+        return Ok(View {
+            world,
+            record: Record::default(),
+            journal: JournalId(Uuid::nil()),
+        });
+    };
+    belongs(&journal, &dir, identity.as_deref())?;
+    let view = View {
+        world,
+        record: state::fold(&journal)?,
+        journal: journal.id(),
+    };
+    journal.close()?;
+    Ok(view)
+}
+
+/// Refuses a journal of another host.
+pub(super) fn belongs(
+    journal: &Journal,
+    dir: &std::path::Path,
+    identity: Option<&str>,
+) -> Result<(), CliError> {
+    if identity == Some(journal.host()) {
+        return Ok(());
+    }
+    let host = identity.unwrap_or("a simulated one that is yet to be made");
+    Err(CliError::Journal(JournalError::OtherHost {
+        dir: dir.to_owned(),
+        journal: journal.host().to_owned(),
+        host: host.to_owned(),
+    }))
+}
+
+/// Plans the selected containers.
+pub(super) fn plan(
+    desired: &DesiredState,
+    graph: &Graph,
+    record: &Record,
+    journal: JournalId,
+    options: &Options,
+    world: &ObservedWorld,
+) -> FleetPlan {
+    let planner = Planner {
+        desired,
+        graph,
+        record,
+        journal,
+        options,
+    };
+    plan_fleet(&planner, world)
+}
+
+/// The problems of a plan, each with its place in the files.
+pub(super) fn problems(plan: &FleetPlan, loaded: &Loaded) -> Vec<Diagnostic> {
+    let containers = plan.containers.iter();
+    containers
+        .flat_map(|plan| {
+            plan.problems
+                .iter()
+                .map(move |(_, problem)| (plan.ctid, problem))
+        })
+        .map(|(ctid, problem)| loaded.sources.diagnostic(ctid, problem))
+        .collect()
+}

@@ -1,0 +1,86 @@
+//! Standard output and standard error: colours only where somebody sees them, and never a panic
+//! because nobody reads.
+
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use super::args::{Format, Global};
+use super::error::CliError;
+use crate::domain::diagnostic::{Diagnostic, Severity};
+use crate::report::findings;
+
+/// How to talk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Out {
+    pub(super) format: Format,
+    pub(super) quiet: bool,
+}
+
+impl Out {
+    pub(super) fn of(global: &Global) -> Self {
+        Self {
+            format: global.format,
+            quiet: global.quiet,
+        }
+    }
+
+    pub(super) fn json(self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// A text for whoever asked.
+    pub(super) fn text(self, text: &str) -> Result<(), CliError> {
+        let mut stdout = anstream::stdout().lock();
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+            .map_err(CliError::Output)
+    }
+
+    /// A document, indented.
+    pub(super) fn document(self, document: &Value) -> Result<(), CliError> {
+        self.text(&format!("{document:#}\n"))
+    }
+
+    /// A document on one line.
+    pub(super) fn line(self, document: &Value) -> Result<(), CliError> {
+        self.text(&format!("{document}\n"))
+    }
+
+    /// Documents, one a line.
+    pub(super) fn lines(self, documents: &[Value]) -> Result<(), CliError> {
+        let lines = documents.iter().map(|document| format!("{document}\n"));
+        self.text(&lines.collect::<String>())
+    }
+
+    /// The document in JSON, else the text.
+    pub(super) fn either(
+        self,
+        document: impl FnOnce() -> Value,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        match self.format {
+            Format::Json => self.document(&document()),
+            Format::Human => self.text(&text()),
+        }
+    }
+
+    /// A remark beside the output, for a person.
+    pub(super) fn remark(self, text: &str) {
+        if !self.quiet {
+            to_stderr(&format!("{text}\n"));
+        }
+    }
+
+    /// What is wrong, or probably so.
+    pub(super) fn findings(self, found: &[Diagnostic], at_least: Severity) {
+        let shown = found.iter().filter(|found| found.severity <= at_least);
+        to_stderr(&shown.map(findings::diagnostic).collect::<String>());
+    }
+}
+
+/// Writes to standard error; when that is closed there is nobody to tell.
+pub(super) fn to_stderr(text: &str) {
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}

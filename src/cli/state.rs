@@ -1,0 +1,189 @@
+//! The state directory: where it is, and what lies in it beside the journal.
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::args::Global;
+use super::error::CliError;
+use crate::domain::desired::DesiredState;
+use crate::domain::ids::{Ctid, Digest, RunId};
+use crate::domain::record::Record;
+use crate::journal::{Journal, JournalError};
+
+/// The state directory.
+pub(super) fn directory(global: &Global) -> Result<PathBuf, CliError> {
+    if let Some(dir) = &global.state {
+        return Ok(dir.clone());
+    }
+    let absolute = |name: &str| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    if let Some(dir) = absolute("XDG_STATE_HOME") {
+        return Ok(dir.join("phoenix"));
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/lib/phoenix".into());
+    }
+    match absolute("HOME") {
+        Some(home) => Ok(home.join(".local/state/phoenix")),
+        None => Err(CliError::usage(
+            "there is no home directory to keep the state in",
+            "name a state directory with --state (or PHOENIX_STATE)",
+        )),
+    }
+}
+
+/// Makes a directory in the state directory, which only its owner may look into. A refusal is
+/// one of the journal's: it would be refused too.
+pub(super) fn make(dir: &Path) -> Result<(), CliError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| {
+        CliError::Journal(JournalError::NotWritable {
+            path: dir.to_owned(),
+            source: Arc::new(source),
+        })
+    })
+}
+
+/// What the journal says.
+pub(super) fn fold(journal: &Journal) -> Result<Record, CliError> {
+    let mut record = Record::default();
+    let mut illegal = None;
+    journal.for_each(&mut |entry| {
+        if illegal.is_none() {
+            illegal = record.fold(&entry).err();
+        }
+        Ok(())
+    })?;
+    match illegal {
+        Some(illegal) => Err(illegal.into()),
+        None => Ok(record),
+    }
+}
+
+/// The digests of what was declared when a run began: to say what changed since. The journal
+/// holds only the digest of the whole.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Declared {
+    /// The run.
+    pub(super) run: RunId,
+    /// Of everything.
+    pub(super) digest: Digest,
+    /// Of each container.
+    pub(super) containers: BTreeMap<Ctid, Digest>,
+}
+
+const DECLARED: &str = "declared.json";
+
+impl Declared {
+    pub(super) fn of(run: RunId, desired: &DesiredState) -> Self {
+        let digest = |container: &_| Digest::of(&serde_json::to_vec(container).unwrap_or_default());
+        let containers = desired.containers.iter();
+        Self {
+            run,
+            digest: digest_of(desired),
+            containers: containers
+                .map(|(ctid, container)| (*ctid, digest(&**container)))
+                .collect(),
+        }
+    }
+
+    /// Keeps it in a state directory.
+    pub(super) fn write(&self, state: &Path) -> Result<(), CliError> {
+        let (new, path) = (state.join("declared.new"), state.join(DECLARED));
+        let write = || -> io::Result<()> {
+            std::fs::write(&new, serde_json::to_vec(self)?)?;
+            std::fs::rename(&new, &path)
+        };
+        write().map_err(|source| CliError::State {
+            path: path.display().to_string(),
+            source,
+        })
+    }
+
+    /// The one kept for a run; none where there is none: it only helps to explain.
+    pub(super) fn read(state: &Path, run: RunId) -> Option<Self> {
+        let bytes = std::fs::read(state.join(DECLARED)).ok()?;
+        let declared: Self = serde_json::from_slice(&bytes).ok()?;
+        (declared.run == run).then_some(declared)
+    }
+
+    /// What is different now: `950 changed, 951 is new, 952 is declared no more`.
+    pub(super) fn difference(&self, now: &Self) -> String {
+        const SHOWN: usize = 20;
+        let known = self.containers.keys().chain(now.containers.keys());
+        let all: std::collections::BTreeSet<&Ctid> = known.collect();
+        let parts: Vec<String> = all
+            .into_iter()
+            .filter_map(|ctid| {
+                let words = match (self.containers.get(ctid), now.containers.get(ctid)) {
+                    (Some(old), Some(new)) if old != new => "changed",
+                    (Some(_), None) => "is declared no more",
+                    (None, Some(_)) => "is new",
+                    _ => return None,
+                };
+                Some(format!("{ctid} {words}"))
+            })
+            .collect();
+        match parts.len() {
+            0 => "nothing about any container, but what is declared around them".to_owned(),
+            number if number > SHOWN => {
+                let more = number - SHOWN;
+                format!("{} and {more} more", parts[..SHOWN].join(", "))
+            }
+            _ => parts.join(", "),
+        }
+    }
+}
+
+/// The digest of everything that is declared.
+pub(super) fn digest_of(desired: &DesiredState) -> Digest {
+    desired.digest.unwrap_or_else(|| Digest::of(b""))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn declared(pairs: &[(u32, &str)]) -> Declared {
+        let pairs = pairs.iter().map(|(number, text)| {
+            let ctid = Ctid::try_from(*number).expect("an id");
+            (ctid, Digest::of(text.as_bytes()))
+        });
+        Declared {
+            run: RunId::NONE,
+            digest: Digest::of(b""),
+            containers: pairs.collect(),
+        }
+    }
+
+    #[test]
+    fn the_difference_names_each_container() {
+        let before = declared(&[(900, "a"), (901, "b"), (902, "c")]);
+        let now = declared(&[(900, "a"), (901, "x"), (903, "d")]);
+        assert_eq!(
+            before.difference(&now),
+            "901 changed, 902 is declared no more, 903 is new"
+        );
+        assert!(before.difference(&before).starts_with("nothing about any"));
+    }
+
+    #[test]
+    fn what_was_declared_is_found_again_for_its_run_only() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let before = declared(&[(900, "a")]);
+        before.write(dir.path()).expect("written");
+        assert_eq!(Declared::read(dir.path(), before.run), Some(before));
+        let other = RunId(Uuid::from_u128(1));
+        assert_eq!(Declared::read(dir.path(), other), None);
+    }
+}

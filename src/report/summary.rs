@@ -1,0 +1,157 @@
+//! What came of a run, for a person.
+
+use super::plan::as_declared;
+use super::text::{BAD, STRONG, count, duration, paint};
+use crate::domain::ids::Ctid;
+use crate::engine::{ContainerOutcome, Summary};
+
+/// A run that came to its end, and how long it took.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a> {
+    /// What came of it.
+    pub summary: &'a Summary,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// How many times events were made durable together.
+    pub durable_batches: u64,
+    /// How often the host was looked at.
+    pub observations: u64,
+}
+
+impl Report<'_> {
+    /// Whether all containers are as declared.
+    #[must_use]
+    pub fn whole(&self) -> bool {
+        let totals = &self.summary.totals;
+        !self.summary.interrupted && totals.failed + totals.skipped == 0
+    }
+
+    fn first_failed(&self) -> Option<Ctid> {
+        let mut outcomes = self.summary.outcomes.iter();
+        outcomes
+            .find(|(_, outcome)| *outcome == ContainerOutcome::Failed)
+            .map(|(ctid, _)| *ctid)
+    }
+}
+
+/// The last lines of `apply` and `resume`.
+#[must_use]
+pub fn human(report: &Report<'_>) -> String {
+    let Report {
+        summary, took_ms, ..
+    } = report;
+    let totals = &summary.totals;
+    if report.whole() && totals.mutations == 0 && totals.converged == totals.unchanged {
+        return format!("{}\n", as_declared("Nothing changed:", totals.converged));
+    }
+    let changed = totals.converged.saturating_sub(totals.unchanged);
+    let failed = format!("{} failed", totals.failed);
+    let failed = if totals.failed > 0 {
+        paint(BAD, &failed)
+    } else {
+        failed
+    };
+    let lead = if summary.interrupted {
+        paint(BAD, "Interrupted. ")
+    } else {
+        String::new()
+    };
+    let mut text = format!(
+        "{lead}{} {} ({changed} changed, {} unchanged), {failed}, {} skipped; {} in {}. Run {}\n",
+        paint(STRONG, "Converged"),
+        count(totals.converged, "container"),
+        totals.unchanged,
+        totals.skipped,
+        count(totals.mutations, "change"),
+        duration(*took_ms),
+        summary.run,
+    );
+    if summary.interrupted {
+        text.push_str("Go on with `phoenix resume`.\n");
+    } else if let Some(ctid) = report.first_failed() {
+        text.push_str(&format!(
+            "What happened: `phoenix history {ctid}`. When the cause is cured: `phoenix resume`.\n"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::RunTotals;
+    use crate::domain::ids::RunId;
+    use crate::report::describe::tests::ctid;
+    use crate::report::text::plain;
+
+    fn shown(totals: RunTotals, interrupted: bool, outcomes: &[(u32, ContainerOutcome)]) -> String {
+        let outcomes = outcomes
+            .iter()
+            .map(|(number, outcome)| (ctid(*number), outcome.clone()));
+        let summary = Summary {
+            run: RunId::NONE,
+            totals,
+            interrupted,
+            outcomes: outcomes.collect(),
+        };
+        plain(&human(&Report {
+            summary: &summary,
+            took_ms: 3_200,
+            durable_batches: 1,
+            observations: 1,
+        }))
+    }
+
+    const RUN: &str = "00000000-0000-0000-0000-000000000000";
+
+    #[test]
+    fn nothing_changed_is_one_line() {
+        let totals = RunTotals {
+            converged: 15,
+            unchanged: 15,
+            ..RunTotals::default()
+        };
+        assert_eq!(
+            shown(totals, false, &[]),
+            "Nothing changed: 15 containers are as declared.\n"
+        );
+    }
+
+    #[test]
+    fn success_counts_everything() {
+        let totals = RunTotals {
+            converged: 15,
+            unchanged: 1,
+            mutations: 87,
+            ..RunTotals::default()
+        };
+        assert_eq!(
+            shown(totals, false, &[]),
+            format!(
+                "Converged 15 containers (14 changed, 1 unchanged), 0 failed, 0 skipped; \
+                 87 changes in 3.2 s. Run {RUN}\n"
+            )
+        );
+    }
+
+    #[test]
+    fn failure_and_interruption_say_what_to_do() {
+        let totals = RunTotals {
+            converged: 1,
+            unchanged: 1,
+            failed: 1,
+            skipped: 1,
+            mutations: 1,
+        };
+        let failed = shown(totals, false, &[(950, ContainerOutcome::Failed)]);
+        let expected = format!(
+            "Converged 1 container (0 changed, 1 unchanged), 1 failed, 1 skipped; \
+             1 change in 3.2 s. Run {RUN}\n\
+             What happened: `phoenix history 950`. When the cause is cured: `phoenix resume`.\n"
+        );
+        assert_eq!(failed, expected);
+        let interrupted = shown(RunTotals::default(), true, &[]);
+        assert!(interrupted.starts_with("Interrupted. Converged 0 containers"));
+        assert!(interrupted.ends_with("Go on with `phoenix resume`.\n"));
+    }
+}

@@ -1,0 +1,156 @@
+//! Signals, crashes, and going on after them.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::support::{Done, Site};
+
+/// Runs `apply` until the program kills itself.
+fn killed(site: &Site, faults: &Value) {
+    let output = site.with_faults(&["apply"], faults).output();
+    let output = output.expect("it starts");
+    assert_eq!(output.status.code(), None, "{output:?}");
+}
+
+/// No effect of this kind twice on one container.
+fn assert_once(site: &Site, kinds: &[&str]) {
+    let mut seen: BTreeMap<(Option<u64>, String), u32> = BTreeMap::new();
+    for effect in site.effects() {
+        *seen.entry(effect).or_default() += 1;
+    }
+    for ((ctid, kind), times) in seen {
+        assert!(
+            times == 1 || !kinds.contains(&kind.as_str()),
+            "{kind} of {ctid:?}: {times} times"
+        );
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_was() {
+    let whole = Site::new();
+    whole.apply();
+    for (kind, fault) in [
+        ("create", "exit-before"),
+        ("create", "exit-middle"),
+        ("clone", "exit-after"),
+        ("clone", "exit-middle"),
+        ("start", "exit-after"),
+        ("run_script", "exit-after"),
+        ("snapshot", "exit-middle"),
+    ] {
+        let site = Site::new();
+        killed(&site, &json!([{ "kind": kind, "fault": fault }]));
+        let runs = site.ok(&["runs", "--format", "json"]).json();
+        assert_eq!(runs[0]["resumable"], true);
+        let resumed = site.ok(&["resume", "--format", "json"]).json();
+        assert_eq!(resumed["run"], runs[0]["run"], "{kind} {fault}");
+        assert_eq!(resumed["converged"], 4);
+        assert_eq!(site.world(), whole.world(), "{kind} {fault}");
+        assert_once(&site, &["start"]);
+        site.ok(&["plan", "--exit-code"]);
+        site.ok(&["journal", "verify"]);
+        let history = site.ok(&["history", "900", "--format", "json"]).lines();
+        for wanted in ["run_interrupted", "run_resumed", "run_finished"] {
+            let found = history.iter().any(|line| line["kind"] == wanted);
+            assert!(found, "{kind} {fault}: {wanted}");
+        }
+        let nothing = site.ok(&["resume", "--format", "json"]).json();
+        assert_eq!(nothing["run"], Value::Null);
+    }
+}
+
+#[test]
+fn apply_takes_the_place_of_an_interrupted_run_and_says_so() {
+    let site = Site::new();
+    killed(&site, &json!([{ "kind": "clone", "fault": "exit-after" }]));
+    site.ok(&["apply"])
+        .says("was interrupted; this one takes its place");
+    let runs = site.ok(&["runs", "--format", "json"]).json();
+    assert_eq!(runs[0]["outcome"], "superseded");
+    assert_eq!(runs[0]["superseded_by"], runs[1]["run"]);
+    assert_eq!(runs[1]["outcome"], "converged");
+    assert_once(&site, &["create", "clone", "start", "snapshot"]);
+}
+
+#[test]
+fn a_run_goes_on_only_with_its_own_files() {
+    let mut site = Site::new();
+    killed(&site, &json!([{ "kind": "clone", "fault": "exit-after" }]));
+    site.change(902, "memory_mb", json!(512));
+    let effects = site.effects();
+    site.run(&["resume"])
+        .code(3)
+        .says("the configuration has changed since run ")
+        .says("began: 902 changed")
+        .says("--accept-config");
+    assert_eq!(site.effects(), effects, "nothing is done");
+    let done = site.ok(&["resume", "--accept-config", "--format", "json"]);
+    assert_eq!(done.json()["converged"], 4);
+    site.ok(&["sim", "show", "902"]).prints("512");
+}
+
+#[test]
+fn only_the_last_run_can_go_on() {
+    let site = Site::new();
+    site.run(&["resume", "0123"])
+        .code(2)
+        .says("run 0123 is not in the journal");
+    let first = site.apply()["run"].as_str().expect("a run").to_owned();
+    site.run(&["resume", &first])
+        .code(2)
+        .says("cannot be resumed: it is converged");
+    site.ok(&["sim", "stop", "903"]);
+    let faults = json!([{ "kind": "start", "fault": "permanent" }]);
+    let output = site.with_faults(&["apply"], &faults).output();
+    Done::of(&output.expect("it starts")).code(5);
+    let runs = site.ok(&["runs", "--format", "json"]).json();
+    let last = runs[1]["run"].as_str().expect("a run").to_owned();
+    site.run(&["resume", &first])
+        .code(2)
+        .says(&format!("the run that can go on is {last}"));
+    let done = site.ok(&["resume", &last, "--format", "json"]).json();
+    assert_eq!(done["run"], last.as_str());
+}
+
+#[test]
+fn the_first_signal_finishes_what_is_being_done() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let site = Site::new();
+        let faults = json!([{ "kind": "clone", "fault": "hang", "seconds": 2 }]);
+        let mut command = site.with_faults(&["apply", "--jobs", "1"], &faults);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        // The clone of 900, which has the longest chain behind it, is next.
+        while !line.starts_with("900 base  converged") {
+            line.clear();
+            assert_ne!(lines.read_line(&mut line).expect("a line"), 0, "it ended");
+        }
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
+        kill_process(pid, signal).expect("sent");
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).expect("text");
+        let output = child.wait_with_output().expect("it ends");
+        let done = Done::of(&output).code(130).says("Stopping: ");
+        assert!(rest.contains("Interrupted. "), "{rest}\n{}", done.err);
+        assert!(rest.contains("Go on with `phoenix resume`."), "{rest}");
+        let runs = site.ok(&["runs", "--format", "json"]).json();
+        assert_eq!(runs[0]["outcome"], "interrupted");
+        assert_eq!(runs[0]["reason"], "stopped by a signal");
+        let resumed = site.ok(&["resume", "--format", "json"]).json();
+        assert_eq!(resumed["converged"], 4);
+        assert_once(
+            &site,
+            &["create", "clone", "start", "run_script", "snapshot"],
+        );
+    }
+}

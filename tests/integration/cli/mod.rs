@@ -1,0 +1,7 @@
+//! The contract of the program: exit codes, documents, what is changed and what is not.
+
+mod interruption;
+mod journal;
+mod mistakes;
+mod run;
+mod usage;
