@@ -138,9 +138,6 @@ pub enum Refusal {
     /// Not a name for a snapshot.
     #[error("snapname: invalid format - invalid configuration ID '{0}'")]
     BadSnapshotName(String),
-    /// A copy of a running container needs a snapshot.
-    #[error("Cannot do full clones on a running container without snapshots")]
-    CloneRunning,
     /// A bind mount cannot be copied.
     #[error("unable to clone mountpoint '{0}' (type bind)")]
     CloneBind(Key),
@@ -153,9 +150,6 @@ pub enum Refusal {
     /// An empty change.
     #[error("no options specified")]
     NothingToSet,
-    /// A slot that is in use by another mount.
-    #[error("mount slot '{0}' is in use")]
-    SlotInUse(Key),
     /// A value that its key cannot have.
     #[error("{key}: {message}")]
     BadValue {
@@ -164,9 +158,6 @@ pub enum Refusal {
         /// Proxmox VE's words.
         message: String,
     },
-    /// A volume, its size or its storage is not what it was.
-    #[error("detected modified configuration - file changed by other user? Try again.")]
-    Modified,
     /// Somebody else holds the configuration's lock file for longer than 10 s.
     #[error("can't lock file '/run/lock/lxc/pve-config-{0}.lock' - got timeout")]
     LockTimeout(Ctid),
@@ -180,7 +171,7 @@ impl Refusal {
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Locked(_) | Self::LockTimeout(_) | Self::Modified => FailureKind::Transient,
+            Self::Locked(_) | Self::LockTimeout(_) => FailureKind::Transient,
             _ => FailureKind::Permanent,
         }
     }

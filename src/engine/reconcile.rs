@@ -145,6 +145,10 @@ impl Reconciler<'_> {
     }
 
     fn compare(&self, step: Step) -> Result<Work, Problems> {
+        self.compare_as(step, self.shared.options)
+    }
+
+    fn compare_as(&self, step: Step, options: &Options) -> Result<Work, Problems> {
         let world = self
             .shared
             .world
@@ -161,7 +165,7 @@ impl Reconciler<'_> {
                 run: self.shared.run,
                 journal: self.shared.env.journal,
                 disturbed: false,
-                options: self.shared.options,
+                options,
             },
         )
     }
@@ -303,11 +307,18 @@ impl Reconciler<'_> {
         Ok(Attempt::Done)
     }
 
-    /// Looks at this container, and at the host's directories that it mounts, again.
+    /// Looks at this container, at the host's directories that it mounts, and, until it is made,
+    /// at the one that it is cloned from: a clone that broke off leaves that one locked.
     fn look(&self) -> Result<(), HostError> {
         let ctid = self.desired.ctid;
+        let shared = &self.shared.world;
+        let source = {
+            let world = shared.read().unwrap_or_else(PoisonError::into_inner);
+            pending_source(&world, self.desired)
+        };
+        let wanted: BTreeSet<Ctid> = source.into_iter().chain([ctid]).collect();
         let request = ObserveRequest {
-            containers: Some(BTreeSet::from([ctid])),
+            containers: Some(wanted.clone()),
             directories: self
                 .desired
                 .binds
@@ -316,15 +327,13 @@ impl Reconciler<'_> {
                 .collect(),
         };
         let seen = observe_patiently(self.shared.env, &request)?;
-        let mut world = self
-            .shared
-            .world
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        match seen.containers.get(&ctid) {
-            Some(container) => world.containers.insert(ctid, Arc::clone(container)),
-            None => world.containers.remove(&ctid),
-        };
+        let mut world = shared.write().unwrap_or_else(PoisonError::into_inner);
+        for ctid in wanted {
+            match seen.containers.get(&ctid) {
+                Some(container) => world.containers.insert(ctid, Arc::clone(container)),
+                None => world.containers.remove(&ctid),
+            };
+        }
         let known = std::mem::take(&mut world.host.directories);
         world.host = seen.host;
         let fresh = std::mem::take(&mut world.host.directories);
@@ -364,14 +373,7 @@ impl Reconciler<'_> {
                 .as_ref()
                 .is_some_and(|open| open.unknown_script().is_some());
         if unknown_script {
-            // Closed as what it is; the next comparison refuses to go on.
-            let verdict = Verdict::AmbiguousStopped;
-            self.pen.write(vec![Event::IntentInspected {
-                step,
-                attempt,
-                verdict,
-            }])?;
-            return Ok(None);
+            return self.stop_at_unknown(step, attempt);
         }
         let retry = error.kind != FailureKind::Permanent
             && tries < self.shared.env.limits.attempts
@@ -410,6 +412,30 @@ impl Reconciler<'_> {
             tracing::warn!(ctid = %self.desired.ctid, %error, "cannot look at the container");
         }
         Ok(None)
+    }
+
+    /// Nobody knows whether a script on the host ran, and the configuration says: stop.
+    fn stop_at_unknown(
+        &mut self,
+        step: Step,
+        attempt: u32,
+    ) -> Result<Option<StepEnd>, EngineError> {
+        let verdict = Verdict::AmbiguousStopped;
+        self.pen.write(vec![Event::IntentInspected {
+            step,
+            attempt,
+            verdict,
+        }])?;
+        // Closed as what it is; a comparison refuses to go on then. Whoever asked for the script
+        // to run again has been heard, once.
+        let heard = Options {
+            rerun: BTreeSet::new(),
+            ..self.shared.options.clone()
+        };
+        match self.compare_as(step, &heard) {
+            Err(problems) => self.impossible(step, &problems).map(Some),
+            Ok(_) => Ok(None),
+        }
     }
 
     /// Twice as long each time, up to a limit, and shortened by up to a quarter so that

@@ -43,7 +43,7 @@ fn story() -> impl Strategy<Value = Story> {
         })
 }
 
-fn all_converged(summary: &Summary) -> bool {
+pub fn all_converged(summary: &Summary) -> bool {
     summary.outcomes.iter().all(|(_, outcome)| {
         matches!(
             outcome,

@@ -3,13 +3,17 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test that cannot go on says so by panicking, and says aloud what it skips"
 )]
 
 mod architecture;
 mod cli;
+mod coverage;
 mod crash;
 mod crash_journal;
+mod hostile;
 mod laws;
 mod support;
+mod wishes;
 mod worlds;

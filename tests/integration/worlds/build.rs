@@ -54,6 +54,13 @@ pub struct Shape {
     pub snapshot: bool,
     pub downloads: bool,
     pub stop_on_unknown: bool,
+    /// Needs a guest that phoenix does not manage.
+    pub external: bool,
+}
+
+/// The guest that phoenix does not manage.
+pub fn guest() -> Ctid {
+    Ctid::try_from(8000).expect("an id")
 }
 
 fn settings(shape: &Shape, index: usize) -> Settings {
@@ -125,6 +132,9 @@ pub fn fleet(shapes: &[Shape]) -> DesiredState {
     let mut state = DesiredState::default();
     for (index, shape) in shapes.iter().enumerate() {
         let container = container(shapes, index, shape, &state);
+        let externals = container.externals.iter();
+        let named = externals.map(|guest| (*guest, "guest".to_owned()));
+        state.externals.extend(named);
         state.containers.insert(ctid(index), Arc::new(container));
     }
     state
@@ -220,7 +230,7 @@ fn container(
             .filter(|need| **need < index)
             .map(|n| ctid(*n))
             .collect(),
-        externals: BTreeSet::new(),
+        externals: shape.external.then(guest).into_iter().collect(),
         boot_order: shape.startup,
         unmanaged: Vec::new(),
         on_unknown: if shape.stop_on_unknown {

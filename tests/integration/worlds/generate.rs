@@ -1,15 +1,18 @@
 //! Strategies: fleets, and what people do to them behind phoenix's back.
 
+use std::sync::Arc;
+
 use phoenix::domain::ids::Ctid;
-use phoenix::domain::model::{self, Operation};
-use phoenix::domain::observed::{Lock, ObservedWorld};
-use phoenix::domain::setting::{Changes, Key};
+use phoenix::domain::model::{self, Effect, Operation};
+use phoenix::domain::observed::{HostFacts, Lock, ObservedWorld, Status};
+use phoenix::domain::setting::{Changes, Key, MAX_MOUNT_SLOT, Value};
+use phoenix::domain::units::DiskSize;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::build::{SNAPSHOT, Shape, ctid};
-use super::host::change;
+use super::build::{SNAPSHOT, Shape, bare_host, ctid, guest};
+use super::host::{Mischief, change};
 
 pub fn shape(index: usize) -> impl Strategy<Value = Shape> {
     let place = (
@@ -37,13 +40,14 @@ pub fn shape(index: usize) -> impl Strategy<Value = Shape> {
         vec((0..3_u8, any::<bool>()), 0..3),
         option::of(0..3_u8),
         any::<(bool, bool)>(),
+        any::<(bool, bool)>(),
     );
     (place, settings, mounts, scripts).prop_map(|(place, settings, mounts, scripts)| {
         let (parent, needs, disk, (privileged, downloads)) = place;
         let (memory, swap, onboot, startup, nesting, lines, flags, address) = settings;
         let (nameserver, gpu, hwaddr) = flags;
         let (binds, owned_binds, volumes) = mounts;
-        let (features, application, (health, snapshot)) = scripts;
+        let (features, application, (health, snapshot), rare) = scripts;
         Shape {
             parent,
             needs,
@@ -68,6 +72,7 @@ pub fn shape(index: usize) -> impl Strategy<Value = Shape> {
             snapshot,
             downloads,
             stop_on_unknown: false,
+            external: rare.0 && rare.1,
         }
     })
 }
@@ -122,7 +127,23 @@ pub enum Drift {
     HideDisk(usize),
     Directory(u8),
     Reboot,
+    Rollback(usize, &'static str),
+    Template(usize),
+    /// Somebody else is in the middle of making it.
+    HalfCreated(usize),
+    /// A mount in every slot.
+    FillSlots(usize),
+    /// A bind mount, written into the configuration that a snapshot preserved.
+    BindInSnapshot(usize),
 }
+
+const TROUBLES: [(&str, &str); 5] = [
+    ("protection", "1"),
+    ("mp7", "tank:1,mp=/b0"),
+    ("mp4", "tank:1,mp=/b1"),
+    ("mp6", "tank:9,mp=/v0"),
+    ("mp5", "/srv/foreign,mp=/v1"),
+];
 
 const SETS: [(&str, &str); 18] = [
     ("memory", "333"),
@@ -161,10 +182,101 @@ pub fn drift(count: usize) -> impl Strategy<Value = Drift> {
         1 => (who.clone(), prop_oneof![Just(Lock::Backup), Just(Lock::Create)])
             .prop_map(|(n, lock)| Drift::Lock(n, lock)),
         1 => who.clone().prop_map(Drift::LoseReceipts),
-        1 => who.prop_map(Drift::HideDisk),
+        1 => who.clone().prop_map(Drift::HideDisk),
         1 => (0..3_u8).prop_map(Drift::Directory),
         1 => Just(Drift::Reboot),
+        1 => (who, prop_oneof![Just(SNAPSHOT), Just("by-hand")])
+            .prop_map(|(n, name)| Drift::Rollback(n, name)),
     ]
+}
+
+/// What people do that no action cures.
+pub fn trouble(count: usize) -> impl Strategy<Value = Drift> {
+    let who = 0..count;
+    prop_oneof![
+        6 => (who.clone(), 0..TROUBLES.len())
+            .prop_map(|(n, i)| Drift::Set(n, TROUBLES[i].0, TROUBLES[i].1)),
+        2 => who.clone().prop_map(Drift::Template),
+        1 => who.clone().prop_map(Drift::HalfCreated),
+        1 => who.clone().prop_map(Drift::FillSlots),
+        2 => who.clone().prop_map(Drift::BindInSnapshot),
+        1 => (who, prop::sample::select(Lock::ALL.to_vec()))
+            .prop_map(|(n, lock)| Drift::Lock(n, lock)),
+    ]
+}
+
+pub fn mischief() -> impl Strategy<Value = Mischief> {
+    prop_oneof![
+        4 => Just(Mischief::None),
+        2 => Just(Mischief::Transient),
+        1 => Just(Mischief::Permanent),
+        2 => Just(Mischief::UnknownBefore),
+        2 => Just(Mischief::UnknownAfter),
+        4 => Just(Mischief::Middle),
+        2 => Just(Mischief::Lie),
+        1 => Just(Mischief::Vanish),
+    ]
+}
+
+/// What a host does not have, of what the shapes name.
+#[derive(Clone, Copy, Debug)]
+pub enum Lack {
+    Nothing,
+    Storage,
+    /// GiB that are free.
+    Space(u32),
+    Snapshots,
+    Bridge,
+    Templates,
+    Drivers,
+    GuestDown,
+    Guest,
+}
+
+pub fn lack() -> impl Strategy<Value = Lack> {
+    prop_oneof![
+        8 => Just(Lack::Nothing),
+        1 => Just(Lack::Storage),
+        3 => (0..8_u32).prop_map(Lack::Space),
+        1 => Just(Lack::Snapshots),
+        1 => Just(Lack::Bridge),
+        1 => Just(Lack::Templates),
+        1 => Just(Lack::Drivers),
+        1 => Just(Lack::GuestDown),
+        1 => Just(Lack::Guest),
+    ]
+}
+
+/// Makes a host what it is without this.
+pub fn lacking(host: &mut HostFacts, lack: Lack) {
+    let bare = bare_host().host;
+    host.storages = bare.storages;
+    host.bridges = bare.bridges;
+    host.device_majors = bare.device_majors;
+    host.guests = None;
+    match lack {
+        Lack::Nothing => host.templates.extend(bare.templates),
+        Lack::Storage => drop(host.storages.remove("tank")),
+        Lack::Space(gib) => {
+            let tank = host.storages.get_mut("tank").expect("the storage");
+            tank.free = Some(DiskSize::gib(gib));
+        }
+        Lack::Snapshots => {
+            let tank = host.storages.get_mut("tank").expect("the storage");
+            tank.kind = "dir".to_owned();
+        }
+        Lack::Bridge => host.bridges.clear(),
+        Lack::Templates => host.templates.clear(),
+        Lack::Drivers => host.device_majors.clear(),
+        Lack::GuestDown => host.guests = Some([(guest(), Status::Stopped)].into()),
+        Lack::Guest => host.guests = Some([].into()),
+    }
+}
+
+fn filler(slot: u8) -> Value {
+    Key::Mount(slot)
+        .parse_value(&format!("/srv/foreign,mp=/filler{slot}"))
+        .expect("a mount")
 }
 
 /// Does it, if the host lets it happen.
@@ -223,5 +335,27 @@ pub fn happen(world: &mut ObservedWorld, drift: &Drift) {
             }
         }
         Drift::Reboot => *world = model::rebooted(world, "boot-1"),
+        Drift::Rollback(n, name) => {
+            let name = (*name).to_owned();
+            by_hand(*n, Operation::Rollback { name });
+        }
+        Drift::Template(n) => {
+            by_hand(*n, Operation::Stop);
+            by_hand(*n, Operation::Template);
+        }
+        Drift::HalfCreated(n) => {
+            world.absorb(ctid(*n), Effect::Gone);
+            world.absorb(ctid(*n), Effect::Container(Arc::new(model::unfinished())));
+        }
+        Drift::FillSlots(n) => {
+            let value = |slot| (Key::Mount(slot), Some(filler(slot)));
+            let changes = (0..=MAX_MOUNT_SLOT).map(value).collect();
+            by_hand(*n, Operation::Set { changes });
+        }
+        Drift::BindInSnapshot(n) => change(world, ctid(*n), |container| {
+            for snapshot in &mut container.snapshots {
+                snapshot.settings.insert(Key::Mount(4), filler(4));
+            }
+        }),
     }
 }

@@ -70,6 +70,55 @@ pub struct Logged {
     pub action: Action,
 }
 
+/// What a host does to one call instead of doing as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mischief {
+    /// It behaves.
+    None,
+    /// It refuses, and would not the next time.
+    Transient,
+    /// It refuses for good.
+    Permanent,
+    /// Nobody knows whether it did it; it did not.
+    UnknownBefore,
+    /// Nobody knows whether it did it; it did.
+    UnknownAfter,
+    /// Nobody knows, and half of it is there: the tool was killed, phoenix was not.
+    Middle,
+    /// It reports success and has done nothing, as `pct` can.
+    Lie,
+    /// It does it, and somebody destroys the container right after.
+    Vanish,
+}
+
+/// The mischief of a host: over and over again, a call each.
+#[derive(Default)]
+pub struct Mischiefs {
+    pub cycle: Mutex<Vec<Mischief>>,
+    pub calls: AtomicU64,
+}
+
+/// No run of a few containers makes so many calls: who does will never come to an end.
+const ENDLESS: u64 = 3000;
+
+impl Mischiefs {
+    pub fn begin(&self, cycle: &[Mischief]) {
+        *self.cycle.lock().expect("mischief") = cycle.to_vec();
+        self.calls.store(0, Ordering::SeqCst);
+    }
+
+    fn next(&self) -> Mischief {
+        let cycle = self.cycle.lock().expect("mischief").clone();
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        assert!(cycle.is_empty() || call < ENDLESS, "a run without an end");
+        let at = usize::try_from(call).expect("a small number");
+        cycle
+            .get(at % cycle.len().max(1))
+            .copied()
+            .unwrap_or(Mischief::None)
+    }
+}
+
 /// The world outside of the process: what survives its end.
 #[derive(Default)]
 pub struct Outside {
@@ -77,6 +126,7 @@ pub struct Outside {
     pub log: Mutex<Vec<Logged>>,
     pub observations: AtomicU64,
     pub refusals: Mutex<Vec<String>>,
+    pub mischief: Mischiefs,
 }
 
 /// A host that is the pure model.
@@ -89,6 +139,39 @@ fn gone() -> HostError {
     HostError::new(FailureKind::Permanent, "the process has ended")
 }
 
+/// The refusals of a host that misbehaves.
+fn refused(mischief: Mischief) -> Result<(), HostError> {
+    let (kind, text) = match mischief {
+        Mischief::Transient => (FailureKind::Transient, "can't lock file - got timeout"),
+        Mischief::Permanent => (FailureKind::Permanent, "disk on fire"),
+        Mischief::UnknownBefore => (FailureKind::UnknownOutcome, "connection lost"),
+        _ => return Ok(()),
+    };
+    Err(HostError::new(kind, text))
+}
+
+impl ModelHost<'_> {
+    /// What a misbehaving host answers although, or because, something happened.
+    fn afterwards(
+        &self,
+        world: &mut ObservedWorld,
+        ctid: Ctid,
+        mischief: Mischief,
+    ) -> Result<(), HostError> {
+        match mischief {
+            Mischief::UnknownAfter => {
+                let text = "connection lost on the way back";
+                return Err(HostError::new(FailureKind::UnknownOutcome, text));
+            }
+            Mischief::Vanish if world.containers.contains_key(&ctid) => {
+                world.absorb(ctid, model::Effect::Gone);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 impl Host for ModelHost<'_> {
     fn identity(&self) -> Result<String, HostError> {
         Ok("model".to_owned())
@@ -96,6 +179,10 @@ impl Host for ModelHost<'_> {
 
     fn observe(&self, request: &ObserveRequest) -> Result<ObservedWorld, HostError> {
         self.outside.observations.fetch_add(1, Ordering::SeqCst);
+        // The first look of a process is not the engine's: without it there is no run.
+        if request.containers.is_some() {
+            refused(self.outside.mischief.next())?;
+        }
         let mut world = self.outside.world.lock().expect("the world").clone();
         if let Some(only) = &request.containers {
             world.containers.retain(|ctid, _| only.contains(ctid));
@@ -111,6 +198,11 @@ impl Host for ModelHost<'_> {
         if !self.bomb.pass() {
             return Err(gone());
         }
+        let mischief = self.outside.mischief.next();
+        refused(mischief)?;
+        if mischief == Mischief::Lie {
+            return Ok(Applied::default());
+        }
         let mut world = self.outside.world.lock().expect("the world");
         let effect = model::after(&world, call.ctid, action, call.run).inspect_err(|refusal| {
             self.outside
@@ -120,6 +212,11 @@ impl Host for ModelHost<'_> {
                 .push(refusal.to_string());
         })?;
         let half = model::killed(&world, call.ctid, action).unwrap_or_default();
+        if mischief == Mischief::Middle {
+            half.into_iter()
+                .for_each(|(ctid, effect)| world.absorb(ctid, effect));
+            return Err(HostError::new(FailureKind::UnknownOutcome, "killed"));
+        }
         if !half.is_empty() && !self.bomb.pass() {
             half.into_iter()
                 .for_each(|(ctid, effect)| world.absorb(ctid, effect));
@@ -133,6 +230,7 @@ impl Host for ModelHost<'_> {
             intent: call.intent,
             action: action.clone(),
         });
+        self.afterwards(&mut world, call.ctid, mischief)?;
         if self.bomb.pass() {
             Ok(Applied::default())
         } else {
