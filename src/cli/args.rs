@@ -196,10 +196,6 @@ pub(super) struct ResumeArgs {
     /// The run to go on with; it must be the last one (the beginning of its id is enough)
     pub(super) run: Option<String>,
 
-    /// Go on although the files have changed since the run began
-    #[arg(long)]
-    pub(super) accept_config: bool,
-
     /// Run health checks even of containers that were not changed
     #[arg(long)]
     pub(super) check_health: bool,

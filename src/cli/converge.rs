@@ -103,9 +103,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     if let Some(wanted) = &args.run {
         same_run(&record, &last, wanted)?;
     }
-    if !args.accept_config {
-        same_files(&dir, &last, desired)?;
-    }
+    remark_on_files(out, &dir, &last, desired);
     let stop = signals::stop_flag()?;
     let sim = host::open(global, out, desired)?;
     load::belongs(&journal, &dir, Some(&sim.identity()?))?;
@@ -215,25 +213,25 @@ fn not_that_run(record: &Record, wanted: &str, help: &str) -> CliError {
     CliError::usage(message, help)
 }
 
-/// A run goes on with the files that it began with, unless a person says otherwise.
-fn same_files(dir: &Path, last: &RunRecord, desired: &DesiredState) -> Result<(), CliError> {
+/// A run goes on toward what is declared now: somebody may have cured in the files, or in a
+/// script, what the run failed of. That they are other ones is said.
+fn remark_on_files(out: Out, dir: &Path, last: &RunRecord, desired: &DesiredState) {
     let before = Declared::read(dir, last.id);
     let began_with = before
         .as_ref()
         .map_or(last.started.desired, |declared| declared.digest);
     if began_with == digest_of(desired) {
-        return Ok(());
+        return;
     }
     let now = Declared::of(last.id, desired);
     let what = before.map_or_else(String::new, |before| {
-        format!(": {}", before.difference(&now))
+        format!(" ({})", before.difference(&now))
     });
-    Err(CliError::Moved {
-        message: format!(
-            "the configuration has changed since run {} began{what}",
-            last.id
-        ),
-    })
+    out.remark(&format!(
+        "The configuration has changed since run {} began{what}; it goes on with the files as \
+         they are now.",
+        last.id
+    ));
 }
 
 /// Everything that a run needs, opened and looked at.

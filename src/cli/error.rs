@@ -34,9 +34,6 @@ pub(super) enum CliError {
         /// What the command would have said otherwise, the findings included.
         document: Option<Value>,
     },
-    /// The files are not the ones that the run began with.
-    #[error("{message}")]
-    Moved { message: String },
     /// The host cannot be used.
     #[error("the host cannot be looked at")]
     Host(#[from] HostError),
@@ -100,7 +97,7 @@ impl CliError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
-            Self::Config(_) | Self::Invalid { .. } | Self::Moved { .. } => Exit::Configuration,
+            Self::Config(_) | Self::Invalid { .. } => Exit::Configuration,
             Self::Sim(SimError::Refused(_)) => Exit::Failed,
             Self::Host(_) | Self::Sim(_) => Exit::Host,
             Self::Journal(_)
@@ -122,9 +119,6 @@ impl CliError {
                  phoenix: please report it with the output of `phoenix journal export`"
                     .to_owned()
             }
-            Self::Moved { .. } => "`phoenix resume --accept-config` goes on with the files as \
-                 they are now; `phoenix apply` begins a new run"
-                .to_owned(),
             Self::Host(_) => "cure that, then run the same command again; the journal knows how \
                  far it came"
                 .to_owned(),

@@ -97,7 +97,7 @@ fn line(entry: &LogEntry) -> String {
         .map_or_else(|| "host".to_owned(), |ctid| ctid.to_string());
     let step = entry.step.map_or("by hand", |step| step.name());
     let what = match &entry.action {
-        Some(action) => describe::summary(action, None),
+        Some(action) => describe::summary(action),
         None => entry.kind.replace('_', " "),
     };
     let half = if entry.partial { " (half of it)" } else { "" };

@@ -1,8 +1,8 @@
 //! Reads the declarations: JSON files become a [`DesiredState`], or a list of everything that is
 //! wrong with them.
 //!
-//! The files are read once. Types are checked by the decoder, meanings by [`lower`] container by
-//! container, and by [`checks`] over the whole. A finding names a place in a document; lines are
+//! The files are read once. Types are checked by the decoder, meanings by `lower` container by
+//! container, and by `checks` over the whole. A finding names a place in a document; lines are
 //! looked up only when there is something to say.
 
 mod checks;

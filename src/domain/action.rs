@@ -42,6 +42,9 @@ pub enum Action {
     Configure {
         /// The new values.
         changes: Changes,
+        /// What the keys had before, for whoever reads the plan or the history.
+        #[serde(default, skip_serializing_if = "Settings::is_empty")]
+        was: Settings,
     },
     /// Grow a disk to a size.
     Resize {
@@ -49,6 +52,9 @@ pub enum Action {
         disk: Key,
         /// The new size.
         size: DiskSize,
+        /// The size before, for whoever reads the plan or the history.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<DiskSize>,
     },
     /// Start it and wait until its init answers.
     Start,

@@ -48,8 +48,6 @@ pub struct StepPlan {
     pub step: Step,
     /// The actions.
     pub work: Work,
-    /// The container before them; none: it does not exist then.
-    pub before: Option<Arc<ObservedContainer>>,
 }
 
 /// Plans one container and lets the world become what the plan will make of it.
@@ -156,7 +154,7 @@ impl<'a> Pass<'a> {
             self.planned.insert(Action::kind(action));
         }
         if !work.actions.is_empty() {
-            steps.push(StepPlan { step, work, before });
+            steps.push(StepPlan { step, work });
         }
         Ok(())
     }

@@ -7,8 +7,7 @@ use anstyle::Style;
 use super::text::{ADDED, BAD, CHANGED, DONE};
 use crate::domain::action::Action;
 use crate::domain::desired::{Place, Script, ScriptKind};
-use crate::domain::observed::ObservedContainer;
-use crate::domain::setting::{Changes, Key, Value};
+use crate::domain::setting::{Changes, Key, Settings, Value};
 
 /// What kind of change a line is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,11 +148,11 @@ fn properties(from: &str, to: &str) -> String {
     parts.join(", ")
 }
 
-/// What a change does to each key of a container as it was before.
+/// What a change does to each key, which had the given values before.
 #[must_use]
-pub fn key_changes(changes: &Changes, before: Option<&ObservedContainer>) -> Vec<KeyChange> {
+pub fn key_changes(changes: &Changes, was: &Settings) -> Vec<KeyChange> {
     let old = |key: &Key| {
-        let value = before.and_then(|seen| seen.eventual(key));
+        let value = was.get(key).cloned().or_else(|| key.default_value());
         value.filter(|value| !value.to_string().is_empty())
     };
     let change = |(key, to): (&Key, &Option<Value>)| KeyChange {
@@ -166,13 +165,13 @@ pub fn key_changes(changes: &Changes, before: Option<&ObservedContainer>) -> Vec
 
 /// The lines that a plan shows of an action.
 #[must_use]
-pub fn lines(action: &Action, before: Option<&ObservedContainer>) -> Vec<(Symbol, String)> {
+pub fn lines(action: &Action) -> Vec<(Symbol, String)> {
     match action {
-        Action::Configure { changes } => key_changes(changes, before)
+        Action::Configure { changes, was } => key_changes(changes, was)
             .iter()
             .flat_map(KeyChange::lines)
             .collect(),
-        _ => vec![(symbol(action), summary(action, before))],
+        _ => vec![(symbol(action), summary(action))],
     }
 }
 
@@ -195,7 +194,7 @@ pub fn symbol(action: &Action) -> Symbol {
 
 /// An action in one line.
 #[must_use]
-pub fn summary(action: &Action, before: Option<&ObservedContainer>) -> String {
+pub fn summary(action: &Action) -> String {
     match action {
         Action::FetchTemplate(template) => format!("download template {}", template.file),
         Action::Create(spec) => {
@@ -223,12 +222,12 @@ pub fn summary(action: &Action, before: Option<&ObservedContainer>) -> String {
             }
             text
         }
-        Action::Configure { changes } => {
-            let shown = key_changes(changes, before);
+        Action::Configure { changes, was } => {
+            let shown = key_changes(changes, was);
             let shown: Vec<String> = shown.iter().map(KeyChange::line).collect();
             shown.join("; ")
         }
-        Action::Resize { disk, size } => match size_before(disk, before) {
+        Action::Resize { disk, size, was } => match was {
             Some(old) => format!("{disk}: grow {old} → {size}"),
             None => format!("{disk}: grow to {size}"),
         },
@@ -268,20 +267,13 @@ fn script_summary(script: &Script) -> String {
     format!("run {kind} {}{place}", script.name)
 }
 
-fn size_before(disk: &Key, before: Option<&ObservedContainer>) -> Option<String> {
-    match before?.settings.get(disk)? {
-        Value::Rootfs(rootfs) => Some(rootfs.size.to_string()),
-        Value::Mount(mount) => mount.size.map(|size| size.to_string()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::domain::action::{CloneSpec, CreateSpec, DirectorySpec, Mark};
     use crate::domain::desired::{HealthCheck, Template};
     use crate::domain::ids::{Ctid, Digest, JournalId};
+    use crate::domain::observed::ObservedContainer;
     use crate::domain::observed::Status;
     use crate::domain::setting::Settings;
     use crate::domain::units::DiskSize;
@@ -373,12 +365,22 @@ pub(super) mod tests {
         });
         Action::Configure {
             changes: changes.collect::<BTreeMap<_, _>>(),
+            was: [(Key::Memory, Value::Number(512))].into(),
+        }
+    }
+
+    pub(in crate::report) fn from(was: &[(&str, &str)], action: Action) -> Action {
+        match action {
+            Action::Configure { changes, .. } => Action::Configure {
+                changes,
+                was: seen(was).settings,
+            },
+            other => other,
         }
     }
 
     #[test]
     fn every_kind_has_its_line() {
-        let before = seen(&[("rootfs", "fast:subvol-950-disk-0,size=8G")]);
         let table: Vec<(Action, &str)> = vec![
             (
                 Action::FetchTemplate(template()),
@@ -413,6 +415,7 @@ pub(super) mod tests {
                 Action::Resize {
                     disk: Key::Rootfs,
                     size: DiskSize::gib(32),
+                    was: Some(DiskSize::gib(8)),
                 },
                 "~ rootfs: grow 8G → 32G",
             ),
@@ -438,7 +441,7 @@ pub(super) mod tests {
         let kinds: Vec<&str> = table.iter().map(|(action, _)| action.kind()).collect();
         assert_eq!(kinds, Action::KINDS);
         for (action, wanted) in table {
-            let lines = lines(&action, Some(&before));
+            let lines = lines(&action);
             let shown: Vec<String> = lines
                 .iter()
                 .map(|(symbol, text)| format!("{} {text}", symbol.sign()))
@@ -449,18 +452,19 @@ pub(super) mod tests {
 
     #[test]
     fn each_key_shows_where_it_comes_from_and_where_it_goes() {
-        let before = seen(&[
+        let before = [
             ("memory", "256"),
             ("mp1", "fast:vm-1-disk-1,mp=/data,size=1G"),
             ("tags", "a"),
-        ]);
-        let action = configure(&[
+        ];
+        let changes = [
             ("memory", Some("1024")),
             ("cores", Some("2")),
             ("mp1", None),
             ("onboot", Some("1")),
-        ]);
-        let shown: Vec<String> = lines(&action, Some(&before))
+        ];
+        let action = from(&before, configure(&changes));
+        let shown: Vec<String> = lines(&action)
             .iter()
             .map(|(symbol, text)| format!("{} {text}", symbol.sign()))
             .collect();
@@ -489,14 +493,17 @@ pub(super) mod tests {
             ),
             ("features", Some("nesting=1,keyctl=1")),
         ]) {
-            Action::Configure { changes } => changes,
+            Action::Configure { changes, .. } => changes,
             _ => unreachable!("it is a change"),
         };
         changes.insert(raw, Some(lines_of(&["b", "c"])));
-        let shown: Vec<String> = lines(&Action::Configure { changes }, Some(&before))
-            .iter()
-            .map(|(symbol, text)| format!("{} {text}", symbol.sign()))
-            .collect();
+        let shown: Vec<String> = lines(&Action::Configure {
+            changes,
+            was: before.settings,
+        })
+        .iter()
+        .map(|(symbol, text)| format!("{} {text}", symbol.sign()))
+        .collect();
         let expected = [
             "~ features: keyctl=1 added",
             "~ net0: gw=10.0.0.1 added, ip 10.0.0.2/24 → 10.0.0.3/24, mtu=1400 removed",

@@ -174,7 +174,7 @@ fn told(entry: &Entry, filter: &Filter) -> Vec<Line> {
         } => {
             let summaries = actions.iter().map(|action| {
                 let sign = describe::symbol(action).sign();
-                format!("{sign} {}\n", describe::summary(action, None))
+                format!("{sign} {}\n", describe::summary(action))
             });
             let details = indented(&harmless(&summaries.collect::<String>()), DETAIL);
             Line::new(step, format!("attempt {attempt} begins")).details(details)

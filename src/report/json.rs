@@ -7,7 +7,6 @@ use super::findings::Tally;
 use super::summary::Report;
 use crate::domain::action::Action;
 use crate::domain::diagnostic::Diagnostic;
-use crate::domain::observed::ObservedContainer;
 use crate::domain::setting::Value as Setting;
 use crate::engine::ContainerOutcome;
 use crate::plan::{ContainerPlan, FleetPlan};
@@ -37,9 +36,8 @@ pub fn plan(plan: &FleetPlan, all: bool) -> Value {
 
 fn container(plan: &ContainerPlan) -> Value {
     let steps = plan.steps.iter().map(|step| {
-        let before = step.before.as_deref();
         let actions = step.work.actions.iter();
-        let actions: Vec<Value> = actions.map(|action| self::action(action, before)).collect();
+        let actions: Vec<Value> = actions.map(self::action).collect();
         json!({ "step": step.step, "actions": actions })
     });
     let problems = plan.problems.iter().map(|(step, problem)| {
@@ -65,24 +63,21 @@ fn container(plan: &ContainerPlan) -> Value {
 /// One action: its kind, its fields, a line for a person, and of a change each key's old and new
 /// value.
 #[must_use]
-pub fn action(action: &Action, before: Option<&ObservedContainer>) -> Value {
+pub fn action(action: &Action) -> Value {
     let mut shown = Map::new();
     shown.insert("action".to_owned(), action.kind().into());
     if let Value::Object(fields) = value(action) {
         shown.extend(fields.into_iter().filter(|(key, _)| key != "do"));
     }
-    if let Action::Configure { changes } = action {
+    if let Action::Configure { changes, was } = action {
         let text = |value: &Option<Setting>| value.as_ref().map(ToString::to_string);
-        let diff = describe::key_changes(changes, before);
+        let diff = describe::key_changes(changes, was);
         let diff = diff
             .iter()
             .map(|change| json!({ "key": change.key, "from": text(&change.from), "to": text(&change.to) }));
         shown.insert("diff".to_owned(), diff.collect());
     }
-    shown.insert(
-        "summary".to_owned(),
-        describe::summary(action, before).into(),
-    );
+    shown.insert("summary".to_owned(), describe::summary(action).into());
     Value::Object(shown)
 }
 

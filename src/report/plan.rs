@@ -49,7 +49,7 @@ fn block(shown: &mut String, plan: &ContainerPlan, desired: &DesiredState) {
         let name = format!("{:<26}", step.step.name());
         let mut lines = Vec::new();
         for action in &step.work.actions {
-            lines.extend(describe::lines(action, step.before.as_deref()));
+            lines.extend(describe::lines(action));
         }
         for (index, (symbol, text)) in lines.into_iter().enumerate() {
             let label = if index == 0 { name.as_str() } else { "" };
@@ -224,7 +224,6 @@ pub fn as_declared(lead: &str, containers: u64) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
 
     use super::*;
     use crate::domain::desired::{Place, ScriptKind};
@@ -247,42 +246,40 @@ pub(super) mod tests {
         }
     }
 
-    fn step(step: Step, actions: Vec<Action>, settings: &[(&str, &str)]) -> StepPlan {
+    fn step(step: Step, actions: Vec<Action>) -> StepPlan {
         StepPlan {
             step,
             work: Work {
                 actions,
                 ..Work::default()
             },
-            before: Some(Arc::new(make::seen(settings))),
         }
     }
 
     pub(in crate::report) fn mixed() -> FleetPlan {
         let mut new = container(950, "web");
         new.steps = vec![
-            step(Step::EnsureContainerDefined, vec![make::clone()], &[]),
+            step(Step::EnsureContainerDefined, vec![make::clone()]),
             step(
                 Step::ApplyFeatures,
                 vec![
                     make::script(ScriptKind::Feature, "docker", Place::Container),
                     make::script(ScriptKind::Feature, "node", Place::Container),
                 ],
-                &[],
             ),
         ];
         new.unmanaged = vec!["firewall".to_owned()];
         let mut drifted = container(951, "db");
         let change = make::configure(&[("memory", Some("1024")), ("mp3", None)]);
         let settings = [("memory", "256"), ("mp3", "/srv/x,mp=/x")];
+        let change = make::from(&settings, change);
         drifted.steps = vec![
-            step(Step::ApplyConfigurations, vec![change], &settings),
+            step(Step::ApplyConfigurations, vec![change]),
             step(
                 Step::StartContainer,
                 vec![Action::Restart {
                     keys: vec!["mp3".parse().expect("a key")],
                 }],
-                &settings,
             ),
         ];
         drifted.notes = vec!["unmanaged, left as it is: mp9: /a,mp=/b".to_owned()];
@@ -295,7 +292,7 @@ pub(super) mod tests {
         let mut waiting = container(953, "after-bad");
         waiting.blocked_by = Some(make::ctid(952));
         let mut checked = container(954, "checked");
-        checked.steps = vec![step(Step::RunHealthCheck, vec![make::check()], &[])];
+        checked.steps = vec![step(Step::RunHealthCheck, vec![make::check()])];
         FleetPlan {
             containers: vec![new, drifted, sick, waiting, checked, container(955, "fine")],
         }

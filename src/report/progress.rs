@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::history::failure_details;
 use super::text::{ADDED, BAD, CHANGED, FAINT, STRONG, count, duration, harmless, paint};
 use crate::domain::action::Action;
-use crate::domain::event::{Draft, Event, Verdict};
+use crate::domain::event::{Draft, Event, Failure, Verdict};
 use crate::domain::ids::Ctid;
 use crate::domain::step::Step;
 use crate::engine::Watcher;
@@ -31,7 +32,7 @@ pub struct Tracker {
 /// What is known of a container that is being worked on.
 #[derive(Debug, Clone)]
 struct Work {
-    began: chrono::DateTime<chrono::Utc>,
+    began: DateTime<Utc>,
     step: Option<Step>,
     attempt: u32,
     /// Actions of the open intent that change something.
@@ -109,17 +110,12 @@ impl Tracker {
                 failure,
                 retry,
             } => {
-                let message = harmless(&failure.message);
                 told.line = Some(if *retry {
                     let again = format!("{step}: attempt {attempt} failed, trying again");
+                    let message = harmless(&failure.message);
                     format!("{title}  {}: {message}\n", paint(CHANGED, &again))
                 } else {
-                    let passed = draft.at.signed_duration_since(work.began);
-                    let passed = duration(u64::try_from(passed.num_milliseconds()).unwrap_or(0));
-                    let head = format!("FAILED in {step} after {passed}");
-                    let head = paint(BAD.bold(), &head);
-                    let details = failure_details(failure, "    ");
-                    format!("{title}  {head}: {message}\n{details}")
+                    failed(&title, *step, draft.at - work.began, failure)
                 });
             }
             Event::ContainerConverged { took_ms } => {
@@ -152,11 +148,19 @@ impl Tracker {
     }
 }
 
+/// A failure with all that is known of it.
+fn failed(title: &str, step: Step, passed: TimeDelta, failure: &Failure) -> String {
+    let passed = duration(u64::try_from(passed.num_milliseconds()).unwrap_or(0));
+    let head = paint(BAD.bold(), &format!("FAILED in {step} after {passed}"));
+    let details = failure_details(failure, "    ");
+    format!("{title}  {head}: {}\n{details}", harmless(&failure.message))
+}
+
 fn doing(title: &str, work: &Work, actions: &[Action]) -> String {
     let step = work.step.map_or("", Step::name);
     let first = actions.first();
     let first = first.map_or_else(String::new, |action| {
-        harmless(&super::describe::summary(action, None))
+        harmless(&super::describe::summary(action))
     });
     let again = match work.attempt {
         0 | 1 => String::new(),
@@ -258,10 +262,8 @@ impl Watcher for Progress {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, Utc};
-
     use super::*;
-    use crate::domain::event::{Failure, Seen};
+    use crate::domain::event::Seen;
     use crate::domain::ids::RunId;
     use crate::domain::refusal::FailureKind;
     use crate::report::describe::tests as make;

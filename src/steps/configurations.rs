@@ -30,7 +30,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     let seen = cx.existing()?;
     let mut work = Work::default();
     let changes = changes(cx, seen, &mut work);
-    work.configure(changes);
+    work.configure(seen, changes);
     Ok(work.settled())
 }
 

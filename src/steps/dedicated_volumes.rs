@@ -21,7 +21,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     }
     let mut work = Work::default();
     let changes = changes(cx, seen, &mut work)?;
-    work.configure(changes);
+    work.configure(seen, changes);
     for volume in &cx.desired.volumes {
         if let Some((slot, mount)) = at(seen, &volume.path)
             && mount.size.is_some_and(|size| size < volume.size)
@@ -29,6 +29,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
             work.actions.push(Action::Resize {
                 disk: Key::Mount(slot),
                 size: volume.size,
+                was: mount.size,
             });
         }
     }

@@ -12,8 +12,9 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
         return Err(problems);
     }
     let size = cx.desired.disk;
-    let grows = seen.rootfs().is_some_and(|rootfs| rootfs.size < size);
-    let resize = grows.then_some(Action::Resize {
+    let smaller = seen.rootfs().filter(|rootfs| rootfs.size < size);
+    let resize = smaller.map(|rootfs| Action::Resize {
+        was: Some(rootfs.size),
         disk: Key::Rootfs,
         size,
     });

@@ -81,10 +81,16 @@ impl Work {
     }
 
     /// One combined change, if there is anything to change.
-    fn configure(&mut self, changes: Changes) {
-        if !changes.is_empty() {
-            self.actions.push(Action::Configure { changes });
+    fn configure(&mut self, seen: &ObservedContainer, changes: Changes) {
+        if changes.is_empty() {
+            return;
         }
+        let before = seen.eventual_settings();
+        let was = changes
+            .keys()
+            .filter_map(|key| Some((key.clone(), before.get(key)?.clone())));
+        let was = was.collect();
+        self.actions.push(Action::Configure { changes, was });
     }
 
     /// Without an action nothing becomes ours and nothing stops being so.

@@ -18,7 +18,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
             .extend(directory(cx, bind).map(Action::EnsureDirectory));
     }
     let changes = changes(cx, seen, &mut work)?;
-    work.configure(changes);
+    work.configure(seen, changes);
     Ok(work.settled())
 }
 

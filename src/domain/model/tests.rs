@@ -141,6 +141,7 @@ fn space_is_taken_grown_shared_and_given_back() {
         &[Action::Resize {
             disk: Key::Rootfs,
             size,
+            was: None,
         }],
     );
     assert_eq!(free(&world), "2G");
@@ -160,6 +161,7 @@ fn space_is_taken_grown_shared_and_given_back() {
         &Action::Resize {
             disk: Key::Rootfs,
             size,
+            was: None,
         },
     );
     assert!(matches!(refused, Err(Refusal::OutOfSpace { .. })));
@@ -342,7 +344,13 @@ fn a_reboot_takes_down_what_does_not_start_at_boot_and_writes_what_waits() {
         done(
             &mut world,
             id,
-            &[Action::Start, Action::Configure { changes }],
+            &[
+                Action::Start,
+                Action::Configure {
+                    changes,
+                    was: [].into(),
+                },
+            ],
         );
     }
     let world = rebooted(&world, "boot-2");
@@ -430,6 +438,7 @@ fn an_address_is_new_each_time_a_network_is_set_without_one() {
             100,
             &[Action::Configure {
                 changes: changes(&net),
+                was: [].into(),
             }],
         );
         let now = container(&world, 100).settings[&Key::Net(0)].to_string();
@@ -443,6 +452,7 @@ fn going_back_to_the_live_value_takes_the_waiting_one_away() {
     let mut world = world(10);
     let features = |text| Action::Configure {
         changes: changes(&[("features", text)]),
+        was: [].into(),
     };
     let settings = [("features", "nesting=1"), ("mp0", "/a,mp=/a")];
     done(
@@ -459,6 +469,7 @@ fn going_back_to_the_live_value_takes_the_waiting_one_away() {
     assert!(container(&world, 100).pending.is_empty());
     let delete = |key: Key| Action::Configure {
         changes: [(key, None)].into(),
+        was: [].into(),
     };
     done(
         &mut world,
@@ -471,6 +482,7 @@ fn going_back_to_the_live_value_takes_the_waiting_one_away() {
         100,
         &[Action::Configure {
             changes: changes(&settings),
+            was: [].into(),
         }],
     );
     assert!(container(&world, 100).pending.is_empty());
@@ -492,8 +504,19 @@ fn growing_a_disk_is_not_undone_by_a_change_of_it_that_waits() {
     let resize = Action::Resize {
         disk: Key::Mount(0),
         size: DiskSize::gib(2),
+        was: None,
     };
-    done(&mut world, 100, &[Action::Configure { changes }, resize]);
+    done(
+        &mut world,
+        100,
+        &[
+            Action::Configure {
+                changes,
+                was: [].into(),
+            },
+            resize,
+        ],
+    );
     let stopped = operated(&world, ctid(100), &Operation::Stop).expect("it runs");
     world.absorb(ctid(100), stopped);
     let shown = container(&world, 100).settings[&Key::Mount(0)].to_string();
@@ -550,9 +573,11 @@ fn deleting_what_only_waits_takes_the_waiting_value_away() {
     let mut world = world(10);
     let set = Action::Configure {
         changes: changes(&[("nameserver", "1.1.1.1")]),
+        was: [].into(),
     };
     let delete = Action::Configure {
         changes: [(Key::Nameserver, None)].into(),
+        was: [].into(),
     };
     done(&mut world, 100, &[create(100, 1, &[]), Action::Start, set]);
     assert_eq!(container(&world, 100).pending.len(), 1);
@@ -565,6 +590,7 @@ fn a_stopped_container_takes_a_bridge_that_is_missing_until_it_starts() {
     let mut world = world(10);
     let set = Action::Configure {
         changes: changes(&[("net0", "name=eth0,bridge=none")]),
+        was: [].into(),
     };
     done(&mut world, 100, &[create(100, 1, &[]), set]);
     let refused = act(&mut world, 100, &Action::Start);

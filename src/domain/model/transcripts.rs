@@ -147,6 +147,7 @@ fn perform(world: &ObservedWorld, command: &str) -> Result<(Ctid, Effect), Strin
         "resize" => act(Action::Resize {
             disk: words[2].parse().expect("a disk"),
             size: words[3].parse().expect("a size"),
+            was: None,
         }),
         "create" => act(create(id, &words[2..])?),
         "clone" => {

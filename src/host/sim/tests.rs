@@ -89,6 +89,7 @@ fn set(key: Key, text: &str) -> Action {
     let value = key.parse_value(text).expect("a value");
     Action::Configure {
         changes: [(key, Some(value))].into(),
+        was: [].into(),
     }
 }
 

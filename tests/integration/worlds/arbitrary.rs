@@ -167,10 +167,11 @@ fn action() -> impl Strategy<Value = Action> {
         1 => option::of(who()).prop_map(|source| Action::Discard { source }),
         1 => Just(Action::Unlock),
         1 => Just(directory),
-        3 => changes().prop_map(|changes| Action::Configure { changes }),
+        3 => changes().prop_map(|changes| Action::Configure { changes, was: [].into() }),
         3 => (disk, 0..9_u32).prop_map(|(disk, gib)| Action::Resize {
             disk,
             size: DiskSize::gib(gib),
+            was: None,
         }),
         2 => Just(Action::Start),
         1 => Just(Action::Restart { keys: Vec::new() }),
