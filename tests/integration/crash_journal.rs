@@ -125,7 +125,7 @@ impl Process<'_> {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory");
     for entry in fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
@@ -140,7 +140,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// In memory where that is possible: processes end here, not machines, and a sync to a disk is
 /// what these tests would spend all their time on.
-fn directory() -> tempfile::TempDir {
+pub fn directory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() {
         tempfile::tempdir_in(memory)

@@ -13,6 +13,7 @@ mod coverage;
 mod crash;
 mod crash_journal;
 mod hostile;
+mod kill;
 mod laws;
 mod support;
 mod wishes;
