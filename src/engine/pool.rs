@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::reconcile::{Done, Shared, pending_source, reconcile};
+use super::look::pending_source;
+use super::reconcile::{Done, Shared, reconcile};
 use super::{ContainerOutcome, EngineError};
 use crate::domain::event::{Draft, Event};
 use crate::domain::ids::Ctid;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::look::{failure_of, observe_patiently, pending_source, seen, without_effect};
 use super::recorder::Pen;
 use super::{ContainerOutcome, EngineError, Env};
 use crate::domain::action::Action;
 use crate::domain::desired::{DesiredContainer, OnUnknown, Place};
-use crate::domain::diagnostic::Problem;
 use crate::domain::event::{Event, Failure, Seen, Verdict};
-use crate::domain::ids::{Ctid, Digest, RunId};
-use crate::domain::observed::{ObservedContainer, ObservedWorld, Status};
+use crate::domain::ids::{Ctid, RunId};
+use crate::domain::observed::ObservedWorld;
 use crate::domain::record::{ContainerRecord, OpenIntent};
 use crate::domain::refusal::FailureKind;
 use crate::domain::step::Step;
@@ -481,79 +481,4 @@ impl Reconciler<'_> {
 
 fn on_host(action: &Action) -> bool {
     matches!(action, Action::RunScript(script) if script.place == Place::Host)
-}
-
-/// A short account of what a container looks like.
-fn seen(container: Option<&ObservedContainer>) -> Seen {
-    let Some(container) = container else {
-        return Seen::Absent;
-    };
-    if container.half_created() {
-        return Seen::HalfCreated;
-    }
-    let digest = Digest::of(&serde_json::to_vec(container).unwrap_or_default());
-    match container.status {
-        Status::Running => Seen::Running(digest),
-        Status::Stopped => Seen::Stopped(digest),
-    }
-}
-
-/// Looks, again and again while the trouble may pass.
-pub(super) fn observe_patiently(
-    env: &Env<'_>,
-    request: &ObserveRequest,
-) -> Result<ObservedWorld, HostError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match env.host.observe(request) {
-            Err(error) if error.kind != FailureKind::Permanent && tries < env.limits.attempts => {
-                env.clock.pause(env.limits.first_pause);
-            }
-            result => return result,
-        }
-    }
-}
-
-fn failure_of(problems: &[Problem]) -> Failure {
-    let messages: Vec<&str> = problems
-        .iter()
-        .map(|problem| problem.message.as_str())
-        .collect();
-    let helps: Vec<&str> = problems
-        .iter()
-        .map(|problem| problem.help.as_str())
-        .collect();
-    Failure {
-        kind: FailureKind::Permanent,
-        message: messages.join("; "),
-        command: None,
-        exit_code: None,
-        output: String::new(),
-        help: Some(helps.join("; ")),
-    }
-}
-
-/// The host said that it did it, and it is not to be seen.
-fn without_effect(left: &[Action]) -> HostError {
-    let kinds: Vec<&str> = left.iter().map(Action::kind).collect();
-    HostError::new(
-        FailureKind::Transient,
-        format!(
-            "the host reported success, but this is still to be done: {}",
-            kinds.join(", ")
-        ),
-    )
-}
-
-/// The container that a container is about to be cloned from, if it is yet to be made.
-pub(super) fn pending_source(world: &ObservedWorld, desired: &DesiredContainer) -> Option<Ctid> {
-    let exists = world
-        .containers
-        .get(&desired.ctid)
-        .is_some_and(|seen| !seen.half_created());
-    match &desired.origin {
-        crate::domain::desired::Origin::Clone { source, .. } if !exists => Some(*source),
-        _ => None,
-    }
 }

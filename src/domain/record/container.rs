@@ -1,80 +1,16 @@
-//! What the journal knows: events folded into a state.
-//!
-//! Folding is pure, and refuses, by name, what cannot have happened.
+//! What the journal knows of a container.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::action::Action;
-use super::desired::Place;
-use super::event::{Entry, Event, Owned, RunStarted, RunTotals, Seen, Verdict};
-use super::ids::{Ctid, Digest, RunId};
-use super::observed::{Receipt, ReceiptKey};
-use super::step::Step;
-
-/// Everything a journal says.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Record {
-    /// The runs, oldest first.
-    pub runs: Vec<RunRecord>,
-    /// The containers that were ever worked on.
-    pub containers: BTreeMap<Ctid, ContainerRecord>,
-    /// Sequence number of the last event; 0 before the first.
-    pub last_seq: u64,
-}
-
-/// One run.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RunRecord {
-    /// Its id.
-    pub id: RunId,
-    /// How it began.
-    pub started: RunStarted,
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// When its last event so far happened.
-    pub last_at: DateTime<Utc>,
-    /// How often it was resumed.
-    pub resumed: u32,
-    /// The boot of the host when it last went on.
-    pub boot_id: String,
-    /// The process that last worked on it.
-    pub pid: u32,
-    /// How it stands.
-    pub phase: Phase,
-}
-
-/// How a run stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Phase {
-    /// Somebody works on it, or died while doing so.
-    Working,
-    /// It was interrupted, and that was noted.
-    Interrupted {
-        /// Why.
-        reason: String,
-    },
-    /// It came to its end.
-    Finished(RunTotals),
-    /// Another run took its place.
-    Superseded {
-        /// The one that did.
-        by: RunId,
-    },
-}
-
-impl RunRecord {
-    /// Whether `resume` has something to do: it was interrupted, or something failed in it.
-    #[must_use]
-    pub fn resumable(&self) -> bool {
-        match &self.phase {
-            Phase::Working | Phase::Interrupted { .. } => true,
-            Phase::Finished(totals) => totals.failed + totals.skipped > 0,
-            Phase::Superseded { .. } => false,
-        }
-    }
-}
+use super::super::action::Action;
+use super::super::desired::Place;
+use super::super::event::{Entry, Event, Owned, Seen, Verdict};
+use super::super::ids::{Ctid, Digest, RunId};
+use super::super::observed::{Receipt, ReceiptKey};
+use super::super::step::Step;
+use super::{IllegalTransition, illegal};
 
 /// What the journal knows of one container.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -163,140 +99,6 @@ impl OpenIntent {
         }
     }
 }
-
-/// An event that cannot have happened after the ones before it.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("event {seq} ({kind}) cannot follow: {why}")]
-pub struct IllegalTransition {
-    /// The event.
-    pub seq: u64,
-    /// Its kind.
-    pub kind: &'static str,
-    /// What speaks against it.
-    pub why: String,
-}
-
-impl Record {
-    /// Folds events, in order.
-    ///
-    /// # Errors
-    /// The first one that cannot have happened.
-    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, IllegalTransition> {
-        let mut record = Self::default();
-        entries
-            .into_iter()
-            .try_for_each(|entry| record.fold(entry))?;
-        Ok(record)
-    }
-
-    /// Takes in the next event.
-    ///
-    /// # Errors
-    /// When it cannot have happened now.
-    pub fn fold(&mut self, entry: &Entry) -> Result<(), IllegalTransition> {
-        if entry.seq != self.last_seq + 1 {
-            return Err(illegal(
-                entry,
-                format!("the event before it is {}", self.last_seq),
-            ));
-        }
-        match entry.ctid {
-            None => self.fold_run(entry)?,
-            Some(ctid) => {
-                let known = self.runs.iter_mut().rev().find(|run| run.id == entry.run);
-                let run = known.ok_or_else(|| illegal(entry, "its run never started"))?;
-                if run.phase != Phase::Working {
-                    return Err(illegal(entry, "its run is not being worked on"));
-                }
-                run.last_at = entry.at;
-                self.containers.entry(ctid).or_default().fold(entry, ctid)?;
-            }
-        }
-        self.last_seq = entry.seq;
-        Ok(())
-    }
-
-    fn fold_run(&mut self, entry: &Entry) -> Result<(), IllegalTransition> {
-        if let Event::RunStarted(started) = &entry.event {
-            if self.runs.iter().any(|run| run.id == entry.run) {
-                return Err(illegal(entry, "the run has started before"));
-            }
-            self.runs.push(RunRecord {
-                id: entry.run,
-                started: (**started).clone(),
-                started_at: entry.at,
-                last_at: entry.at,
-                resumed: 0,
-                boot_id: started.boot_id.clone(),
-                pid: started.pid,
-                phase: Phase::Working,
-            });
-            return Ok(());
-        }
-        let known = self.runs.iter_mut().rev().find(|run| run.id == entry.run);
-        let run = known.ok_or_else(|| illegal(entry, "its run never started"))?;
-        run.fold(entry)
-    }
-
-    /// The run that `resume` goes on with: the last one, if there is something left to do.
-    #[must_use]
-    pub fn resumable(&self) -> Option<&RunRecord> {
-        self.runs.last().filter(|run| run.resumable())
-    }
-
-    /// What the journal knows of a container; of one it never heard of: nothing.
-    #[must_use]
-    pub fn container(&self, ctid: Ctid) -> ContainerRecord {
-        self.containers.get(&ctid).cloned().unwrap_or_default()
-    }
-}
-
-fn illegal(entry: &Entry, why: impl Into<String>) -> IllegalTransition {
-    IllegalTransition {
-        seq: entry.seq,
-        kind: entry.event.kind(),
-        why: why.into(),
-    }
-}
-
-impl RunRecord {
-    fn fold(&mut self, entry: &Entry) -> Result<(), IllegalTransition> {
-        let working = self.phase == Phase::Working;
-        self.phase = match &entry.event {
-            Event::RunInterrupted { reason } if working => Phase::Interrupted {
-                reason: reason.clone(),
-            },
-            Event::RunFinished(totals) if working => Phase::Finished(*totals),
-            Event::RunResumed(resumed) if !working && self.resumable() => {
-                self.resumed += 1;
-                self.boot_id.clone_from(&resumed.boot_id);
-                self.pid = resumed.pid;
-                Phase::Working
-            }
-            Event::RunSuperseded { by } if matches!(self.phase, Phase::Interrupted { .. }) => {
-                Phase::Superseded { by: *by }
-            }
-            _ => return Err(illegal(entry, format!("the run is {}", self.phase.name()))),
-        };
-        self.last_at = entry.at;
-        Ok(())
-    }
-}
-
-impl Phase {
-    /// One word for it.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Working => "working",
-            Self::Interrupted { .. } => "interrupted",
-            Self::Finished(totals) if totals.failed + totals.skipped > 0 => "failed",
-            Self::Finished(_) => "converged",
-            Self::Superseded { .. } => "superseded",
-        }
-    }
-}
-
 impl ContainerRecord {
     /// The number of the next attempt at a state in a run.
     #[must_use]

@@ -1,0 +1,108 @@
+//! What the journal knows: events folded into a state.
+//!
+//! Folding is pure, and refuses, by name, what cannot have happened.
+
+mod container;
+mod run;
+
+use std::collections::BTreeMap;
+
+use super::event::{Entry, Event};
+use super::ids::Ctid;
+
+pub use container::{ContainerRecord, OpenIntent, Outcome};
+pub use run::{Phase, RunRecord};
+
+/// Everything a journal says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Record {
+    /// The runs, oldest first.
+    pub runs: Vec<RunRecord>,
+    /// The containers that were ever worked on.
+    pub containers: BTreeMap<Ctid, ContainerRecord>,
+    /// Sequence number of the last event; 0 before the first.
+    pub last_seq: u64,
+}
+/// An event that cannot have happened after the ones before it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("event {seq} ({kind}) cannot follow: {why}")]
+pub struct IllegalTransition {
+    /// The event.
+    pub seq: u64,
+    /// Its kind.
+    pub kind: &'static str,
+    /// What speaks against it.
+    pub why: String,
+}
+impl Record {
+    /// Folds events, in order.
+    ///
+    /// # Errors
+    /// The first one that cannot have happened.
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, IllegalTransition> {
+        let mut record = Self::default();
+        entries
+            .into_iter()
+            .try_for_each(|entry| record.fold(entry))?;
+        Ok(record)
+    }
+
+    /// Takes in the next event.
+    ///
+    /// # Errors
+    /// When it cannot have happened now.
+    pub fn fold(&mut self, entry: &Entry) -> Result<(), IllegalTransition> {
+        if entry.seq != self.last_seq + 1 {
+            return Err(illegal(
+                entry,
+                format!("the event before it is {}", self.last_seq),
+            ));
+        }
+        match entry.ctid {
+            None => self.fold_run(entry)?,
+            Some(ctid) => {
+                let known = self.runs.iter_mut().rev().find(|run| run.id == entry.run);
+                let run = known.ok_or_else(|| illegal(entry, "its run never started"))?;
+                if run.phase != Phase::Working {
+                    return Err(illegal(entry, "its run is not being worked on"));
+                }
+                run.last_at = entry.at;
+                self.containers.entry(ctid).or_default().fold(entry, ctid)?;
+            }
+        }
+        self.last_seq = entry.seq;
+        Ok(())
+    }
+
+    fn fold_run(&mut self, entry: &Entry) -> Result<(), IllegalTransition> {
+        if let Event::RunStarted(started) = &entry.event {
+            if self.runs.iter().any(|run| run.id == entry.run) {
+                return Err(illegal(entry, "the run has started before"));
+            }
+            self.runs.push(RunRecord::new(entry, started));
+            return Ok(());
+        }
+        let known = self.runs.iter_mut().rev().find(|run| run.id == entry.run);
+        let run = known.ok_or_else(|| illegal(entry, "its run never started"))?;
+        run.fold(entry)
+    }
+
+    /// The run that `resume` goes on with: the last one, if there is something left to do.
+    #[must_use]
+    pub fn resumable(&self) -> Option<&RunRecord> {
+        self.runs.last().filter(|run| run.resumable())
+    }
+
+    /// What the journal knows of a container; of one it never heard of: nothing.
+    #[must_use]
+    pub fn container(&self, ctid: Ctid) -> ContainerRecord {
+        self.containers.get(&ctid).cloned().unwrap_or_default()
+    }
+}
+fn illegal(entry: &Entry, why: impl Into<String>) -> IllegalTransition {
+    IllegalTransition {
+        seq: entry.seq,
+        kind: entry.event.kind(),
+        why: why.into(),
+    }
+}

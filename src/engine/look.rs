@@ -1,0 +1,87 @@
+//! Looking at the host, and what is made of what is seen.
+
+use super::Env;
+use crate::domain::action::Action;
+use crate::domain::desired::{DesiredContainer, Origin};
+use crate::domain::diagnostic::Problem;
+use crate::domain::event::{Failure, Seen};
+use crate::domain::ids::{Ctid, Digest};
+use crate::domain::observed::{ObservedContainer, ObservedWorld, Status};
+use crate::domain::refusal::FailureKind;
+use crate::host::{HostError, ObserveRequest};
+
+/// A short account of what a container looks like.
+pub(super) fn seen(container: Option<&ObservedContainer>) -> Seen {
+    let Some(container) = container else {
+        return Seen::Absent;
+    };
+    if container.half_created() {
+        return Seen::HalfCreated;
+    }
+    let digest = Digest::of(&serde_json::to_vec(container).unwrap_or_default());
+    match container.status {
+        Status::Running => Seen::Running(digest),
+        Status::Stopped => Seen::Stopped(digest),
+    }
+}
+
+/// Looks, again and again while the trouble may pass.
+pub(super) fn observe_patiently(
+    env: &Env<'_>,
+    request: &ObserveRequest,
+) -> Result<ObservedWorld, HostError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match env.host.observe(request) {
+            Err(error) if error.kind != FailureKind::Permanent && tries < env.limits.attempts => {
+                env.clock.pause(env.limits.first_pause);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// What no action can cure, as the journal keeps it.
+pub(super) fn failure_of(problems: &[Problem]) -> Failure {
+    let messages: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.message.as_str())
+        .collect();
+    let helps: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.help.as_str())
+        .collect();
+    Failure {
+        kind: FailureKind::Permanent,
+        message: messages.join("; "),
+        command: None,
+        exit_code: None,
+        output: String::new(),
+        help: Some(helps.join("; ")),
+    }
+}
+
+/// The host said that it did it, and it is not to be seen.
+pub(super) fn without_effect(left: &[Action]) -> HostError {
+    let kinds: Vec<&str> = left.iter().map(Action::kind).collect();
+    HostError::new(
+        FailureKind::Transient,
+        format!(
+            "the host reported success, but this is still to be done: {}",
+            kinds.join(", ")
+        ),
+    )
+}
+
+/// The container that a container is about to be cloned from, if it is yet to be made.
+pub(super) fn pending_source(world: &ObservedWorld, desired: &DesiredContainer) -> Option<Ctid> {
+    let exists = world
+        .containers
+        .get(&desired.ctid)
+        .is_some_and(|seen| !seen.half_created());
+    match &desired.origin {
+        Origin::Clone { source, .. } if !exists => Some(*source),
+        _ => None,
+    }
+}
