@@ -251,6 +251,7 @@ fn run(record: &Record) -> Run {
             jobs: JOBS,
             rerun: Vec::new(),
             no_restart: false,
+            check_health: false,
         }),
     };
     let number = record.runs.len() as u128 + 1;

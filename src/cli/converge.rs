@@ -67,6 +67,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
         jobs,
         rerun: args.wishes.rerun.clone(),
         no_restart: options.no_restart,
+        check_health: options.check_health,
     };
     let run = Run {
         id: clock::new_run(),
@@ -126,7 +127,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
         jobs,
         options: Options {
             no_restart: last.started.no_restart,
-            check_health: args.check_health,
+            check_health: args.check_health || last.started.check_health,
             rerun: last.started.rerun.iter().cloned().collect(),
         },
     };

@@ -127,13 +127,11 @@ impl Action {
         !matches!(self, Self::CheckHealth(_))
     }
 
-    /// Whether a container that was healthy before may not be so after it.
+    /// Whether the last passed health check says nothing any more once this has begun: the
+    /// container may be changed by it, or is being asked again.
     #[must_use]
     pub fn disturbs(&self) -> bool {
-        !matches!(
-            self,
-            Self::CheckHealth(_) | Self::Snapshot { .. } | Self::FetchTemplate(_)
-        )
+        !matches!(self, Self::Snapshot { .. } | Self::FetchTemplate(_))
     }
 
     /// The name of its kind, as in the journal, the simulated host's log and a fault plan.

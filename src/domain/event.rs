@@ -78,9 +78,6 @@ pub enum Event {
         /// What becomes ours by them: only what is ours is removed when it is declared no more.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         claims: Vec<Owned>,
-        /// What stops being ours by them.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        releases: Vec<Owned>,
         /// What was seen before.
         seen: Seen,
     },
@@ -119,6 +116,15 @@ pub enum Event {
         failure: Failure,
         /// Whether another attempt follows.
         retry: bool,
+        /// Whether the container was looked for afterwards and does not exist: then nothing of
+        /// ours is left half-done.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        absent: bool,
+    },
+    /// What was ours is declared no more, and is not there any more either.
+    OwnershipReleased {
+        /// What it was.
+        owned: Vec<Owned>,
     },
     /// An intent whose outcome was unknown, left by a run that died, was looked at.
     IntentInspected {
@@ -194,6 +200,9 @@ pub struct RunStarted {
     /// Whether changes that need a restart are left waiting.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_restart: bool,
+    /// Whether health checks run even where nothing was changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check_health: bool,
 }
 
 /// How a run went on.
@@ -299,6 +308,7 @@ impl Event {
             Self::ActionDone { .. } => "action_done",
             Self::StepConverged { .. } => "step_converged",
             Self::StepFailed { .. } => "step_failed",
+            Self::OwnershipReleased { .. } => "ownership_released",
             Self::IntentInspected { .. } => "intent_inspected",
             Self::ContainerConverged { .. } => "container_converged",
             Self::ContainerFailed { .. } => "container_failed",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::action::Mark;
-use super::desired::ScriptKind;
+use super::desired::{Script, ScriptKind};
 use super::ids::{Ctid, Digest, RunId};
 use super::options::{Mount, Rootfs};
 use super::setting::{Changes, Key, Settings, Value};
@@ -214,6 +214,22 @@ pub struct ReceiptKey {
     pub kind: ScriptKind,
     /// Its name.
     pub name: String,
+}
+
+impl ReceiptKey {
+    /// The key of a script's receipt. A container has one application: whichever script ran last
+    /// has set it up, so its name is no part of the key.
+    #[must_use]
+    pub fn of(script: &Script) -> Self {
+        let name = match script.kind {
+            ScriptKind::Feature => script.name.clone(),
+            ScriptKind::Application => "script".to_owned(),
+        };
+        Self {
+            kind: script.kind,
+            name,
+        }
+    }
 }
 
 impl fmt::Display for ReceiptKey {

@@ -42,6 +42,33 @@ pub(super) fn observe_patiently(
     }
 }
 
+/// More than this of a message or of an output says nothing more to a person.
+const LONGEST_TEXT: usize = 4096;
+
+/// Why an action failed, as the journal keeps it: of a message the beginning, of an output the
+/// end.
+pub(super) fn failure_by(error: &HostError) -> Failure {
+    Failure {
+        kind: error.kind,
+        message: beginning(&error.message),
+        command: error.command.as_deref().map(beginning),
+        exit_code: error.exit_code,
+        output: end(&error.output),
+        help: None,
+    }
+}
+
+fn beginning(text: &str) -> String {
+    text.chars().take(LONGEST_TEXT).collect()
+}
+
+pub(super) fn end(text: &str) -> String {
+    let length = text.chars().count();
+    text.chars()
+        .skip(length.saturating_sub(LONGEST_TEXT))
+        .collect()
+}
+
 /// What no action can cure, as the journal keeps it.
 pub(super) fn failure_of(problems: &[Problem]) -> Failure {
     let messages: Vec<&str> = problems

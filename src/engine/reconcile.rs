@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::look::{failure_of, observe_patiently, pending_source, seen, without_effect};
+use super::busy::{Busy, Held, things_of_the_host};
+use super::look::{
+    end, failure_by, failure_of, observe_patiently, pending_source, seen, without_effect,
+};
 use super::recorder::Pen;
 use super::{ContainerOutcome, EngineError, Env};
 use crate::domain::action::Action;
 use crate::domain::desired::{DesiredContainer, OnUnknown, Place};
 use crate::domain::event::{Event, Failure, Seen, Verdict};
 use crate::domain::ids::{Ctid, RunId};
+use crate::domain::model;
 use crate::domain::observed::ObservedWorld;
 use crate::domain::record::{ContainerRecord, OpenIntent};
 use crate::domain::refusal::FailureKind;
@@ -26,6 +30,10 @@ pub(super) struct Shared<'a> {
     pub(super) env: &'a Env<'a>,
     pub(super) run: RunId,
     pub(super) options: &'a Options,
+    /// Containers of which a clone of ours broke off before this run.
+    pub(super) lent: BTreeSet<Ctid>,
+    /// Things of the host itself that somebody is at.
+    pub(super) busy: Busy,
     /// What was seen last of the host and of each container.
     pub(super) world: RwLock<ObservedWorld>,
 }
@@ -51,6 +59,7 @@ pub(super) fn reconcile(
         pen,
         began,
         held: Vec::new(),
+        blind: false,
         mutations: 0,
     };
     let outcome = work.converge(made)?;
@@ -67,6 +76,8 @@ struct Reconciler<'a> {
     began: DateTime<Utc>,
     /// States that held, not yet written.
     held: Vec<Step>,
+    /// The last look failed: what is known of the container is older than the last action.
+    blind: bool,
     mutations: u64,
 }
 
@@ -80,10 +91,11 @@ enum StepEnd {
 /// How one attempt ended.
 enum Attempt {
     Done,
-    Refused(HostError),
+    /// Why, and whether the action that was refused changes anything.
+    Refused(HostError, bool),
 }
 
-impl Reconciler<'_> {
+impl<'a> Reconciler<'a> {
     fn converge(&mut self, made: &dyn Fn()) -> Result<ContainerOutcome, EngineError> {
         let inherited = self.pen.record.open.is_some();
         if inherited {
@@ -99,16 +111,25 @@ impl Reconciler<'_> {
                 made();
             }
         }
-        if self.held.len() == Step::ALL.len() && !inherited {
+        let gone = self.released();
+        if self.held.len() == Step::ALL.len() && !inherited && gone.is_none() {
             self.pen.note(vec![Event::ContainerUnchanged])?;
             return Ok(ContainerOutcome::Unchanged);
         }
         let mut events = self.held_events();
+        events.extend(gone);
         events.push(Event::ContainerConverged {
             took_ms: self.since(self.began),
         });
         self.pen.note(events)?;
         Ok(ContainerOutcome::Converged)
+    }
+
+    /// What was ours, is declared no more and is gone, is ours no more: the next one to put it
+    /// there may be somebody else.
+    fn released(&self) -> Option<Event> {
+        let owned = self.in_context(self.shared.options, steps::stale);
+        (!owned.is_empty()).then_some(Event::OwnershipReleased { owned })
     }
 
     /// An intent that a dead process left: what came of it is looked at, never assumed.
@@ -132,12 +153,17 @@ impl Reconciler<'_> {
                 OnUnknown::Stop => Verdict::AmbiguousStopped,
             };
         }
-        // A health check has no effect: it is asked again.
-        let asked = open.actions.iter().any(|action| !action.mutates());
-        let holds = self
-            .compare(open.step)
-            .is_ok_and(|work| work.actions.is_empty());
-        if holds && !asked {
+        let world = self
+            .shared
+            .world
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let ctid = self.desired.ctid;
+        let shown = open
+            .actions
+            .iter()
+            .all(|action| model::shows(&world, ctid, action, open.run));
+        if shown {
             Verdict::Adopted
         } else {
             Verdict::Retried
@@ -149,25 +175,27 @@ impl Reconciler<'_> {
     }
 
     fn compare_as(&self, step: Step, options: &Options) -> Result<Work, Problems> {
+        self.in_context(options, |cx| steps::compare(step, cx))
+    }
+
+    fn in_context<T>(&self, options: &Options, f: impl FnOnce(&Context<'_>) -> T) -> T {
         let world = self
             .shared
             .world
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let observed = world.containers.get(&self.desired.ctid);
-        steps::compare(
-            step,
-            &Context {
-                desired: self.desired,
-                observed: observed.map(|seen| &**seen),
-                world: &world,
-                record: &self.pen.record,
-                run: self.shared.run,
-                journal: self.shared.env.journal,
-                disturbed: false,
-                options,
-            },
-        )
+        f(&Context {
+            desired: self.desired,
+            observed: observed.map(|seen| &**seen),
+            world: &world,
+            record: &self.pen.record,
+            run: self.shared.run,
+            journal: self.shared.env.journal,
+            lent: self.shared.lent.contains(&self.desired.ctid),
+            disturbed: false,
+            options,
+        })
     }
 
     /// Works on one state until it holds, cannot hold, or has been tried often enough.
@@ -187,11 +215,33 @@ impl Reconciler<'_> {
             if self.shared.env.stopping() {
                 return Ok(StepEnd::Interrupted);
             }
+            let (work, _held) = match self.alone(step, work) {
+                Ok(alone) => alone,
+                Err(problems) => return self.impossible(step, &problems),
+            };
+            if work.actions.is_empty() {
+                continue;
+            }
             tries += 1;
             if let Some(end) = self.attempt(step, work, tries)? {
                 return Ok(end);
             }
         }
+    }
+
+    /// What is to be done to things of the host itself (a directory, a template) is done by one
+    /// container at a time; who waited for another looks and compares anew.
+    fn alone(&self, step: Step, work: Work) -> Result<(Work, Option<Held<'a>>), Problems> {
+        let keys = things_of_the_host(&work.actions);
+        if keys.is_empty() {
+            return Ok((work, None));
+        }
+        let shared: &'a Shared<'a> = self.shared;
+        let held = shared.busy.take(keys);
+        if let Err(error) = self.look() {
+            tracing::warn!(ctid = %self.desired.ctid, %error, "cannot look at the host");
+        }
+        Ok((self.compare(step)?, Some(held)))
     }
 
     /// One attempt: the intent is on the disk before the first action, and the container is
@@ -204,11 +254,7 @@ impl Reconciler<'_> {
     ) -> Result<Option<StepEnd>, EngineError> {
         let attempt = self.pen.record.next_attempt(self.shared.run, step);
         let began = self.shared.env.clock.now();
-        let Work {
-            actions,
-            claims,
-            releases,
-        } = work;
+        let Work { actions, claims } = work;
         let mut events = self.held_events();
         let seen = self.seen();
         events.push(Event::StepStarted {
@@ -216,12 +262,12 @@ impl Reconciler<'_> {
             attempt,
             actions: actions.clone(),
             claims,
-            releases,
             seen,
         });
         let intent = self.pen.write(events)?;
         let outcome = self.act(step, attempt, intent, &actions)?;
         let looked = self.look();
+        self.blind = looked.is_err();
         let left = match looked {
             Ok(()) => self.compare(step),
             Err(error) => return self.fail(step, attempt, tries, &error),
@@ -229,24 +275,22 @@ impl Reconciler<'_> {
         match (outcome, left) {
             (_, Err(problems)) => {
                 let failure = failure_of(&problems);
-                self.pen.note(vec![
-                    Event::StepFailed {
-                        step,
-                        attempt,
-                        failure,
-                        retry: false,
-                    },
-                    Event::ContainerFailed { step },
-                ])?;
+                let failed = self.failed(step, attempt, failure, false);
+                self.pen
+                    .note(vec![failed, Event::ContainerFailed { step }])?;
                 Ok(Some(StepEnd::Failed))
             }
-            (Attempt::Refused(error), Ok(left)) if !left.actions.is_empty() => {
+            (Attempt::Refused(error, _), Ok(left)) if !left.actions.is_empty() => {
                 self.fail(step, attempt, tries, &error)
             }
             (Attempt::Done, Ok(left)) if !left.actions.is_empty() => {
                 self.fail(step, attempt, tries, &without_effect(&left.actions))
             }
-            _ => {
+            (outcome, Ok(_)) => {
+                // What the host did not own up to, and did all the same.
+                if let Attempt::Refused(_, mutates) = outcome {
+                    self.mutations += u64::from(mutates);
+                }
                 let (took_ms, seen) = (self.since(began), self.seen());
                 self.pen.note(vec![Event::StepConverged {
                     step,
@@ -271,7 +315,7 @@ impl Reconciler<'_> {
             // An interrupted run stops between two scripts too; the rest of a state is quick.
             if index > 0 && self.shared.env.stopping() {
                 let stopped = HostError::new(FailureKind::Transient, "interrupted");
-                return Ok(Attempt::Refused(stopped));
+                return Ok(Attempt::Refused(stopped, false));
             }
             let call = Call {
                 run: self.shared.run,
@@ -284,7 +328,7 @@ impl Reconciler<'_> {
             let began = self.shared.env.clock.now();
             let applied = match self.shared.env.host.apply(&call, action) {
                 Ok(applied) => applied,
-                Err(error) => return Ok(Attempt::Refused(error)),
+                Err(error) => return Ok(Attempt::Refused(error, action.mutates())),
             };
             self.mutations += u64::from(action.mutates());
             let took_ms = self.since(began);
@@ -293,7 +337,7 @@ impl Reconciler<'_> {
                 attempt,
                 index,
                 took_ms,
-                output: applied.output,
+                output: end(&applied.output),
             };
             // Of a script on the host the journal alone knows that it ran, and that those before
             // it had ended when it began: that is on the disk before anything else is done.
@@ -345,12 +389,7 @@ impl Reconciler<'_> {
     fn impossible(&mut self, step: Step, problems: &Problems) -> Result<StepEnd, EngineError> {
         let failure = failure_of(problems);
         let mut events = self.held_events();
-        events.push(Event::StepFailed {
-            step,
-            attempt: 0,
-            failure,
-            retry: false,
-        });
+        events.push(self.failed(step, 0, failure, false));
         events.push(Event::ContainerFailed { step });
         self.pen.note(events)?;
         Ok(StepEnd::Failed)
@@ -378,29 +417,13 @@ impl Reconciler<'_> {
         let retry = error.kind != FailureKind::Permanent
             && tries < self.shared.env.limits.attempts
             && !stopping;
-        let failure = Failure {
-            kind: error.kind,
-            message: error.message.clone(),
-            command: error.command.clone(),
-            exit_code: error.exit_code,
-            output: error.output.clone(),
-            help: None,
-        };
+        let failure = failure_by(error);
         if stopping && error.kind != FailureKind::Permanent {
-            self.pen.note(vec![Event::StepFailed {
-                step,
-                attempt,
-                failure,
-                retry: true,
-            }])?;
+            let failed = self.failed(step, attempt, failure, true);
+            self.pen.note(vec![failed])?;
             return Ok(Some(StepEnd::Interrupted));
         }
-        let mut events = vec![Event::StepFailed {
-            step,
-            attempt,
-            failure,
-            retry,
-        }];
+        let mut events = vec![self.failed(step, attempt, failure, retry)];
         if !retry {
             events.push(Event::ContainerFailed { step });
             self.pen.note(events)?;
@@ -412,6 +435,18 @@ impl Reconciler<'_> {
             tracing::warn!(ctid = %self.desired.ctid, %error, "cannot look at the container");
         }
         Ok(None)
+    }
+
+    /// That an attempt failed; and if the container is not there, nothing half-done is left.
+    fn failed(&self, step: Step, attempt: u32, failure: Failure, retry: bool) -> Event {
+        let absent = attempt > 0 && !self.blind && self.seen() == Seen::Absent;
+        Event::StepFailed {
+            step,
+            attempt,
+            failure,
+            retry,
+            absent,
+        }
     }
 
     /// Nobody knows whether a script on the host ran, and the configuration says: stop.

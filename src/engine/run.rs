@@ -2,6 +2,7 @@
 
 use std::sync::RwLock;
 
+use super::busy::Busy;
 use super::pool;
 use super::reconcile::Shared;
 use super::{Begin, ContainerOutcome, EngineError, Env, Run, Summary};
@@ -28,6 +29,8 @@ pub fn converge(
         env,
         run: run.id,
         options: &run.options,
+        lent: record.sources_of_broken_clones(),
+        busy: Busy::default(),
         world: RwLock::new(seen),
     };
     let done = pool::work(&shared, &graph, record, run.jobs)?;

@@ -8,9 +8,10 @@ use crate::domain::action::Action;
 use crate::domain::desired::DesiredContainer;
 use crate::domain::diagnostic::Problem;
 use crate::domain::ids::{Ctid, JournalId, RunId};
-use crate::domain::model;
+use crate::domain::model::{self, Effect};
 use crate::domain::observed::{ObservedContainer, ObservedWorld};
 use crate::domain::record::ContainerRecord;
+use crate::domain::refusal::{FailureKind, Refusal};
 use crate::domain::step::Step;
 use crate::steps::{self, Context, Options, Work};
 
@@ -50,13 +51,15 @@ pub struct StepPlan {
     pub work: Work,
 }
 
-/// Plans one container and lets the world become what the plan will make of it.
+/// Plans one container and lets the world become what the plan will make of it. `lent`: a clone
+/// of it, made by us, broke off.
 pub fn plan_container(
     desired: &DesiredContainer,
     world: &mut ObservedWorld,
     record: &ContainerRecord,
     journal: JournalId,
     options: &Options,
+    lent: bool,
 ) -> ContainerPlan {
     let mut plan = ContainerPlan {
         ctid: desired.ctid,
@@ -72,6 +75,7 @@ pub fn plan_container(
         record,
         journal,
         options,
+        lent,
         disturbed: false,
         planned: BTreeSet::new(),
     };
@@ -90,11 +94,33 @@ fn seen(world: &ObservedWorld, ctid: Ctid) -> Option<Arc<ObservedContainer>> {
     world.containers.get(&ctid).cloned()
 }
 
+/// What an action does once the locks of other people have passed, which refuse it now: `apply`
+/// waits for them, so the plan looks past them.
+fn after_locks(world: &ObservedWorld, ctid: Ctid, action: &Action) -> Result<Effect, Refusal> {
+    let refusal = match model::after(world, ctid, action, RunId::NONE) {
+        Err(refusal) if refusal.kind() == FailureKind::Transient => refusal,
+        result => return result,
+    };
+    let mut free = world.clone();
+    let source = if let Action::Clone(spec) = action {
+        Some(spec.source)
+    } else {
+        None
+    };
+    for ctid in std::iter::once(ctid).chain(source) {
+        if let Some(container) = free.containers.get_mut(&ctid) {
+            Arc::make_mut(container).lock = None;
+        }
+    }
+    model::after(&free, ctid, action, RunId::NONE).map_err(|_| refusal)
+}
+
 struct Pass<'a> {
     desired: &'a DesiredContainer,
     record: &'a ContainerRecord,
     journal: JournalId,
     options: &'a Options,
+    lent: bool,
     disturbed: bool,
     /// Whether the container will be made anew: what the journal knew of it is void then.
     planned: BTreeSet<&'static str>,
@@ -113,6 +139,7 @@ impl<'a> Pass<'a> {
             record: self.record,
             run: RunId::NONE,
             journal: self.journal,
+            lent: self.lent,
             disturbed: self.disturbed,
             options: self.options,
         }
@@ -133,7 +160,7 @@ impl<'a> Pass<'a> {
         }
         let work = steps::compare(step, &cx)?;
         for action in &work.actions {
-            let refused = |refusal: crate::domain::refusal::Refusal| {
+            let refused = |refusal: Refusal| {
                 vec![Problem::new(
                     "",
                     format!(
@@ -143,13 +170,8 @@ impl<'a> Pass<'a> {
                     "cure the cause, then plan again",
                 )]
             };
-            match model::after(world, self.desired.ctid, action, RunId::NONE) {
-                Ok(effect) => world.absorb(self.desired.ctid, effect),
-                // A lock passes; what it refuses now it will take later.
-                Err(refusal)
-                    if refusal.kind() == crate::domain::refusal::FailureKind::Transient => {}
-                Err(refusal) => return Err(refused(refusal)),
-            }
+            let effect = after_locks(world, self.desired.ctid, action).map_err(refused)?;
+            world.absorb(self.desired.ctid, effect);
             self.disturbed |= action.disturbs();
             self.planned.insert(Action::kind(action));
         }

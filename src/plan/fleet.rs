@@ -52,6 +52,7 @@ pub fn plan_fleet(planner: &Planner<'_>, seen: &ObservedWorld) -> FleetPlan {
     let mut world = seen.clone();
     let unknown = ContainerRecord::default();
     let mut blocked: BTreeSet<Ctid> = BTreeSet::new();
+    let lent = planner.record.sources_of_broken_clones();
     let mut plans = Vec::with_capacity(planner.graph.len());
     for ctid in planner.graph.topological() {
         let Some(desired) = planner.desired.containers.get(&ctid) else {
@@ -62,6 +63,7 @@ pub fn plan_fleet(planner: &Planner<'_>, seen: &ObservedWorld) -> FleetPlan {
             .graph
             .needs(ctid)
             .find(|need| blocked.contains(need));
+        let lent = lent.contains(&ctid);
         let mut plan = match blocker {
             // Its own problems are worth saying; what would be done is not, for it will not be.
             Some(_) => {
@@ -72,6 +74,7 @@ pub fn plan_fleet(planner: &Planner<'_>, seen: &ObservedWorld) -> FleetPlan {
                     record,
                     planner.journal,
                     planner.options,
+                    lent,
                 )
             }
             None => plan_container(
@@ -80,6 +83,7 @@ pub fn plan_fleet(planner: &Planner<'_>, seen: &ObservedWorld) -> FleetPlan {
                 record,
                 planner.journal,
                 planner.options,
+                lent,
             ),
         };
         if blocker.is_some() {

@@ -373,7 +373,6 @@ mod tests {
                     attempt: 1,
                     actions: vec![Action::Start],
                     claims: Vec::new(),
-                    releases: Vec::new(),
                     seen: Seen::Stopped(Digest::of(b"")),
                 },
             ),
@@ -397,6 +396,7 @@ mod tests {
                     attempt: 2,
                     failure,
                     retry: false,
+                    absent: false,
                 },
             ),
         ]

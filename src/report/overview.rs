@@ -299,6 +299,7 @@ CTID  NAME       DESIRED  OBSERVED  LAST RUN    WHEN                  DRIFT  PEN
                 jobs: 4,
                 rerun: Vec::new(),
                 no_restart: false,
+                check_health: false,
             },
             started_at: at,
             last_at: at,

@@ -109,6 +109,7 @@ impl Tracker {
                 attempt,
                 failure,
                 retry,
+                ..
             } => {
                 told.line = Some(if *retry {
                     let again = format!("{step}: attempt {attempt} failed, trying again");
@@ -288,7 +289,6 @@ mod tests {
             attempt,
             actions: vec![Action::Start, make::check()],
             claims: Vec::new(),
-            releases: Vec::new(),
             seen: Seen::Absent,
         }
     }
@@ -306,6 +306,7 @@ mod tests {
                 help: None,
             },
             retry,
+            absent: false,
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Context, Problems, Work, mounts};
 use crate::domain::event::Owned;
-use crate::domain::observed::{ObservedContainer, Status};
+use crate::domain::observed::ObservedContainer;
 use crate::domain::options::{Net, Options};
 use crate::domain::setting::{Changes, Key, Settings, Value};
 
@@ -32,6 +32,25 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     let changes = changes(cx, seen, &mut work);
     work.configure(seen, changes);
     Ok(work.settled())
+}
+
+/// What a container that is made by phoenix owes to its declaration, whether its creation, the
+/// snapshot it is cloned from or a later change gives it: all of it is ours.
+pub(super) fn claims(cx: &Context<'_>) -> Vec<Owned> {
+    let mut claims = Vec::new();
+    for (key, value) in declared(cx) {
+        match value {
+            Value::Options(options) => claims.extend(options.0.into_keys().map(Owned::Feature)),
+            Value::Lines(lines) if is_list(&key) => {
+                claims.extend(lines.into_iter().map(|line| Owned::Line(key.clone(), line)));
+            }
+            _ => claims.push(Owned::Key(key)),
+        }
+    }
+    let binds = cx.desired.binds.iter().map(|bind| &bind.path);
+    let volumes = cx.desired.volumes.iter().map(|volume| &volume.path);
+    claims.extend(binds.chain(volumes).cloned().map(Owned::Mount));
+    claims
 }
 
 /// The declared settings with what facts of the host complete: the devices of GPUs.
@@ -64,8 +83,7 @@ pub(super) fn declared(cx: &Context<'_>) -> Settings {
     settings
 }
 
-/// What differs from the declaration, as changes; `work` takes what becomes ours by them, and
-/// what stops being so.
+/// What differs from the declaration, as changes; `work` takes what becomes ours by them.
 pub(super) fn changes(cx: &Context<'_>, seen: &ObservedContainer, work: &mut Work) -> Changes {
     let declared = cx.settings();
     let mut changes = Changes::new();
@@ -78,13 +96,8 @@ pub(super) fn changes(cx: &Context<'_>, seen: &ObservedContainer, work: &mut Wor
             }
             (Some(Value::Net(wanted)), _) => net(wanted, found.as_ref()).map(Some),
             (Some(wanted), _) => (found.as_ref() != Some(wanted)).then(|| Some(wanted.clone())),
-            (None, _) => remove(cx, &key, seen, work),
+            (None, _) => remove(cx, &key, seen),
         };
-        // What goes only at the next restart is ours until then: state 7 lets it go.
-        if seen.status == Status::Running && !key.hotplugs() {
-            work.releases
-                .retain(|released| key_of(released) != Some(&key));
-        }
         let Some(change) = change else { continue };
         let whole = !matches!(change, Some(Value::Options(_))) && !is_list(&key);
         if change.is_some() && whole {
@@ -108,48 +121,48 @@ fn key_of(owned: &Owned) -> Option<&Key> {
     }
 }
 
-/// What is ours, declared no more, and gone, at the latest with the next start.
-pub(super) fn stale(cx: &Context<'_>, seen: &ObservedContainer) -> Vec<Owned> {
-    let declared = cx.settings();
-    let settings = seen.eventual_settings();
-    let holds = |settings: &Settings, owned: &Owned| match (owned, key_of(owned)) {
-        (Owned::Mount(path), _) => mounts::at(seen, path).is_some() || mounts::declared(cx, path),
-        (Owned::Feature(name), Some(key)) => {
-            matches!(settings.get(key), Some(Value::Options(options)) if options.0.contains_key(name))
-        }
-        (Owned::Line(_, line), Some(key)) => {
-            matches!(settings.get(key), Some(Value::Lines(lines)) if lines.contains(line))
-        }
-        (_, Some(key)) => settings.contains_key(key),
-        (_, None) => true,
+/// What is ours, declared no more, and gone: not there now, and not after the next start.
+#[must_use]
+pub fn stale(cx: &Context<'_>) -> Vec<Owned> {
+    let Some(seen) = cx.observed else {
+        return Vec::new();
     };
-    let owned = cx.record.owned.iter();
-    owned
-        .filter(|owned| !holds(&settings, owned) && !holds(&declared, owned))
+    let declared = cx.settings();
+    let there = [&seen.settings, &seen.eventual_settings()];
+    let kept = |owned: &&Owned| match owned {
+        Owned::Mount(path) => {
+            mounts::declared(cx, path)
+                || there.iter().any(|settings| mounts::any_at(settings, path))
+        }
+        _ => holds(&declared, owned) || there.iter().any(|settings| holds(settings, owned)),
+    };
+    cx.owned()
+        .iter()
+        .filter(|owned| !kept(owned))
         .cloned()
         .collect()
 }
 
+fn holds(settings: &Settings, owned: &Owned) -> bool {
+    match (owned, key_of(owned).and_then(|key| settings.get(key))) {
+        (Owned::Feature(name), Some(Value::Options(options))) => options.0.contains_key(name),
+        (Owned::Line(_, line), Some(Value::Lines(lines))) => lines.contains(line),
+        (Owned::Key(_), value) => value.is_some(),
+        _ => false,
+    }
+}
+
 /// Every key that is declared, or of which something is ours.
 fn keys(declared: &Settings, cx: &Context<'_>) -> BTreeSet<Key> {
-    let ours = cx.record.owned.iter().filter_map(key_of);
+    let ours = cx.owned().iter().filter_map(key_of);
     declared.keys().chain(ours).cloned().collect()
 }
 
 /// A key of ours that is declared no more goes back to what a container has without it.
-fn remove(
-    cx: &Context<'_>,
-    key: &Key,
-    seen: &ObservedContainer,
-    work: &mut Work,
-) -> Option<Option<Value>> {
+fn remove(cx: &Context<'_>, key: &Key, seen: &ObservedContainer) -> Option<Option<Value>> {
     let owned = Owned::Key(key.clone());
     let there = seen.eventual_settings().contains_key(key);
-    if !there || !cx.record.owned.contains(&owned) {
-        return None;
-    }
-    work.releases.push(owned);
-    Some(None)
+    (there && cx.owned().contains(&owned)).then_some(None)
 }
 
 /// Name, bridge, address and gateway are the declaration's; the hardware address too where it
@@ -212,12 +225,12 @@ fn features(
             work.claims.push(Owned::Feature(name.clone()));
         }
     }
-    for owned in &cx.record.owned {
+    for owned in cx.owned() {
         let Owned::Feature(name) = owned else {
             continue;
         };
-        if !wanted.0.contains_key(name) && merged.0.remove(name).is_some() {
-            work.releases.push(owned.clone());
+        if !wanted.0.contains_key(name) {
+            merged.0.remove(name);
         }
     }
     if merged == before {
@@ -247,11 +260,7 @@ fn lines(
     let before = merged.clone();
     merged.retain(|line| {
         let owned = Owned::Line(key.clone(), line.clone());
-        let goes = cx.record.owned.contains(&owned) && !wanted.contains(line);
-        if goes {
-            work.releases.push(owned);
-        }
-        !goes
+        wanted.contains(line) || !cx.owned().contains(&owned)
     });
     for line in wanted {
         if !merged.contains(line) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::mounts::{Slots, at, remove_undeclared};
+use super::mounts::{Slots, at, leaving, remove_undeclared};
 use super::shared_volumes::no_slot;
 use super::{Context, Problems, Work};
 use crate::domain::action::Action;
@@ -48,6 +48,14 @@ pub(super) fn changes(
         if at(seen, &volume.path).is_some() {
             continue;
         }
+        // One that the next start would take away stays: a new one would be an empty disk over it.
+        if let Some((slot, mount)) = leaving(seen, &volume.path)
+            && matches!(mount.source, Source::Volume(_))
+        {
+            changes.insert(Key::Mount(slot), Some(Value::Mount(mount)));
+            work.claims.push(Owned::Mount(volume.path.clone()));
+            continue;
+        }
         let slot = slots
             .take()
             .ok_or_else(|| vec![no_slot(&volume.declared_at)])?;
@@ -66,7 +74,7 @@ pub(super) fn changes(
         work.claims.push(Owned::Mount(volume.path.clone()));
     }
     let is_volume = |source: &Source| matches!(source, Source::Volume(_));
-    remove_undeclared(cx, seen, is_volume, &mut changes, &mut work.releases);
+    remove_undeclared(cx, seen, is_volume, &mut changes);
     Ok(changes)
 }
 

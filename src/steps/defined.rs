@@ -1,10 +1,9 @@
 //! State 2, `ensure_container_defined`: the container exists, whole.
 
-use super::{Context, Problems, Work};
+use super::{Context, Problems, Work, configurations};
 use crate::domain::action::{Action, CloneSpec, CreateSpec, Mark};
 use crate::domain::desired::{Origin, Template};
 use crate::domain::diagnostic::Problem;
-use crate::domain::event::Owned;
 use crate::domain::ids::Ctid;
 use crate::domain::observed::{Lock, ObservedContainer, TemplateState};
 use crate::domain::setting::{Key, Settings, Value};
@@ -25,6 +24,10 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
                 },
             );
             Ok(work)
+        }
+        // Nor would the lock that a killed clone of ours left on its source.
+        Some(seen) if seen.lock == Some(Lock::Disk) && cx.lent => {
+            Ok(Work::of(vec![Action::Unlock]))
         }
         // The lock of a snapshot of ours that was killed would refuse everything that follows.
         Some(seen) if seen.lock == Some(Lock::Snapshot) && ours(cx, is_snapshot) => {
@@ -86,12 +89,12 @@ fn is_creation(action: &Action) -> bool {
 }
 
 /// A snapshot, or the unlocking after one.
-fn is_snapshot(action: &Action) -> bool {
+pub(super) fn is_snapshot(action: &Action) -> bool {
     matches!(action, Action::Snapshot { .. } | Action::Unlock)
 }
 
 /// Whether such an action of ours is not known to have come to its end.
-fn ours(cx: &Context<'_>, kind: fn(&Action) -> bool) -> bool {
+pub(super) fn ours(cx: &Context<'_>, kind: fn(&Action) -> bool) -> bool {
     cx.record.unsettled.iter().any(kind)
 }
 
@@ -116,13 +119,17 @@ fn make(cx: &Context<'_>) -> Result<Work, Problems> {
         Origin::Clone { source, snapshot } => {
             let seen = cx.world.containers.get(source).map(|seen| &**seen);
             can_be_cloned(cx, *source, snapshot, seen)?;
-            Ok(Work::of(vec![Action::Clone(Box::new(CloneSpec {
+            let actions = vec![Action::Clone(Box::new(CloneSpec {
                 source: *source,
                 snapshot: snapshot.clone(),
                 hostname: cx.desired.name.clone(),
                 storage: cx.desired.storage.clone(),
                 mark,
-            }))]))
+            }))];
+            Ok(Work {
+                actions,
+                claims: configurations::claims(cx),
+            })
         }
     }
 }
@@ -136,11 +143,6 @@ fn create(cx: &Context<'_>, template: &Template, mark: Mark) -> Work {
         .filter(|(key, _)| !matches!(key, Key::Lxc(_)))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    let claims = settings.iter().flat_map(|(key, value)| match value {
-        Value::Options(options) => options.0.keys().cloned().map(Owned::Feature).collect(),
-        _ => vec![Owned::Key(key.clone())],
-    });
-    let claims = claims.collect();
     let mut actions = Vec::new();
     if cx.world.host.templates.get(&template.file) == Some(&TemplateState::Downloadable) {
         actions.push(Action::FetchTemplate(template.clone()));
@@ -155,8 +157,7 @@ fn create(cx: &Context<'_>, template: &Template, mark: Mark) -> Work {
     })));
     Work {
         actions,
-        claims,
-        releases: Vec::new(),
+        claims: configurations::claims(cx),
     }
 }
 

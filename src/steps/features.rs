@@ -17,10 +17,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
 
 /// The action that runs a script, unless it has run.
 pub(super) fn run(cx: &Context<'_>, script: &Script) -> Result<Option<Action>, Problems> {
-    let key = ReceiptKey {
-        kind: script.kind,
-        name: script.name.clone(),
-    };
+    let key = ReceiptKey::of(script);
     let receipt = receipt(cx, script, &key);
     let again = cx.options.rerun.contains(&script.name);
     if cx.record.ambiguous.contains(&key) && !again {

@@ -16,7 +16,7 @@ mod validate;
 
 use std::collections::BTreeSet;
 
-use crate::domain::action::Action;
+use crate::domain::action::{Action, Mark};
 use crate::domain::desired::DesiredContainer;
 use crate::domain::diagnostic::Problem;
 use crate::domain::event::Owned;
@@ -26,6 +26,7 @@ use crate::domain::record::ContainerRecord;
 use crate::domain::setting::{Changes, Settings};
 use crate::domain::step::Step;
 
+pub use configurations::stale;
 pub use foreign::notes;
 
 /// What a person asked for beside the configuration.
@@ -54,6 +55,8 @@ pub struct Context<'a> {
     pub run: RunId,
     /// The journal that this phoenix writes.
     pub journal: JournalId,
+    /// Whether a clone of this container, made by us, broke off.
+    pub lent: bool,
     /// Whether something that can disturb the container is planned before this state. The
     /// engine leaves it false: there the record says so.
     pub disturbed: bool,
@@ -68,8 +71,6 @@ pub struct Work {
     pub actions: Vec<Action>,
     /// What becomes ours by them.
     pub claims: Vec<Owned>,
-    /// What stops being ours by them.
-    pub releases: Vec<Owned>,
 }
 
 impl Work {
@@ -139,6 +140,22 @@ impl<'a> Context<'a> {
                 "somebody removed it: run `phoenix apply` again to make it anew",
             )]
         })
+    }
+
+    /// What is ours in it. Of a container that somebody else made in the place of ours, or that
+    /// another journal's phoenix made, nothing is.
+    fn owned(&self) -> &'a BTreeSet<Owned> {
+        static NOTHING: BTreeSet<Owned> = BTreeSet::new();
+        let own = Mark {
+            journal: self.journal,
+            ctid: self.desired.ctid,
+        };
+        let mark = self.observed.and_then(|seen| seen.mark);
+        if mark.is_some_and(|mark| mark != own) {
+            &NOTHING
+        } else {
+            &self.record.owned
+        }
     }
 
     /// The declared settings with what facts of the host complete.

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::{Context, Problems};
 use crate::domain::diagnostic::Problem;
 use crate::domain::event::Owned;
-use crate::domain::observed::{ObservedContainer, Status};
+use crate::domain::observed::ObservedContainer;
 use crate::domain::options::{Mount, Source};
-use crate::domain::setting::{Changes, Key, MAX_MOUNT_SLOT};
+use crate::domain::setting::{Changes, Key, MAX_MOUNT_SLOT, Settings, Value};
 
 /// Whether two paths in a container name the same place, `/a//b/` and `/a/b` do.
 pub(super) fn same_path(one: &str, other: &str) -> bool {
@@ -26,6 +26,26 @@ pub(super) fn at(seen: &ObservedContainer, path: &str) -> Option<(u8, Mount)> {
         .find(|(_, mount)| same_path(&mount.path, path))
 }
 
+/// Whether some settings mount something at a path.
+pub(super) fn any_at(settings: &Settings, path: &str) -> bool {
+    let mounts = settings.values();
+    mounts
+        .into_iter()
+        .any(|value| matches!(value, Value::Mount(mount) if same_path(&mount.path, path)))
+}
+
+/// A mount at a path that is there now, and that the next start will take away.
+pub(super) fn leaving(seen: &ObservedContainer, path: &str) -> Option<(u8, Mount)> {
+    seen.settings
+        .iter()
+        .find_map(|(key, value)| match (key, value) {
+            (Key::Mount(slot), Value::Mount(mount)) if same_path(&mount.path, path) => {
+                Some((*slot, mount.clone()))
+            }
+            _ => None,
+        })
+}
+
 /// Two mounts at one place, which Proxmox VE takes without a word: nobody can tell which of them
 /// is meant, so nothing is done about either.
 pub(super) fn problems(cx: &Context<'_>) -> Problems {
@@ -36,8 +56,7 @@ pub(super) fn problems(cx: &Context<'_>) -> Problems {
     let ours = |path: &str| {
         declared(cx, path)
             || cx
-                .record
-                .owned
+                .owned()
                 .iter()
                 .any(|owned| matches!(owned, Owned::Mount(own) if same_path(own, path)))
     };
@@ -95,9 +114,8 @@ pub(super) fn remove_undeclared(
     seen: &ObservedContainer,
     kind: fn(&Source) -> bool,
     changes: &mut Changes,
-    releases: &mut Vec<Owned>,
 ) {
-    for owned in &cx.record.owned {
+    for owned in cx.owned() {
         let Owned::Mount(path) = owned else { continue };
         if declared(cx, path) {
             continue;
@@ -106,10 +124,6 @@ pub(super) fn remove_undeclared(
             && kind(&mount.source)
         {
             changes.insert(Key::Mount(slot), None);
-            // A running container keeps it until its restart; it is ours until then.
-            if seen.status == Status::Stopped {
-                releases.push(owned.clone());
-            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! State 4, `apply_shared_volumes`: bind mounts of host directories.
 
-use super::mounts::{Slots, at, remove_undeclared};
+use super::mounts::{Slots, at, leaving, remove_undeclared};
 use super::{Context, Problems, Work};
 use crate::domain::action::{Action, DirectorySpec};
 use crate::domain::desired::DesiredBind;
@@ -43,7 +43,13 @@ pub(super) fn changes(
                 },
             )) => (Some(slot), other),
             Some((slot, _)) => return Err(vec![volume_in_the_way(bind, slot)]),
-            None => (slots.take(), std::collections::BTreeMap::new()),
+            // One that the next start would take away stays; a new one would cover it till then.
+            None => match leaving(seen, &bind.path) {
+                Some((slot, mount)) if matches!(mount.source, Source::Host(_)) => {
+                    (Some(slot), mount.other)
+                }
+                _ => (slots.take(), std::collections::BTreeMap::new()),
+            },
         };
         let slot = slot.ok_or_else(|| vec![no_slot(&bind.declared_at)])?;
         let source = Source::Host(bind.host_path.clone());
@@ -57,7 +63,7 @@ pub(super) fn changes(
         work.claims.push(Owned::Mount(bind.path.clone()));
     }
     let is_bind = |source: &Source| matches!(source, Source::Host(_));
-    remove_undeclared(cx, seen, is_bind, &mut changes, &mut work.releases);
+    remove_undeclared(cx, seen, is_bind, &mut changes);
     Ok(changes)
 }
 

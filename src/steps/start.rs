@@ -8,23 +8,13 @@ use crate::domain::setting::Key;
 pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     let seen = cx.existing()?;
     if seen.status == Status::Stopped {
-        let releases = configurations::stale(cx, seen);
-        return Ok(Work {
-            actions: vec![Action::Start],
-            releases,
-            ..Work::default()
-        });
+        return Ok(Work::of(vec![Action::Start]));
     }
     let keys = waiting(cx, seen);
     if keys.is_empty() || cx.options.no_restart {
         return Ok(Work::default());
     }
-    let releases = configurations::stale(cx, seen);
-    Ok(Work {
-        actions: vec![Action::Restart { keys }],
-        releases,
-        ..Work::default()
-    })
+    Ok(Work::of(vec![Action::Restart { keys }]))
 }
 
 /// The keys whose declared values wait for a restart. Other people's waiting changes are none of

@@ -1,9 +1,10 @@
 //! State 11, `create_template_snapshot`: the snapshot that clones start from exists, by its
 //! exact name. It is never deleted and taken again.
 
-use super::{Context, Problems, Work};
+use super::{Context, Problems, Work, defined};
 use crate::domain::action::Action;
 use crate::domain::diagnostic::Problem;
+use crate::domain::observed::Lock;
 use crate::domain::options::Source;
 use crate::domain::setting::Key;
 
@@ -15,7 +16,10 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
         .as_ref()
         .filter(|name| seen.snapshot(name).is_none());
     let action = missing.map(|name| Action::Snapshot { name: name.clone() });
-    Ok(Work::of(action.into_iter().collect()))
+    // One that broke off a moment ago has left its lock, which would refuse another.
+    let broken = seen.lock == Some(Lock::Snapshot) && defined::ours(cx, defined::is_snapshot);
+    let unlock = (action.is_some() && broken).then_some(Action::Unlock);
+    Ok(Work::of(unlock.into_iter().chain(action).collect()))
 }
 
 /// What is in the way of a snapshot that is still to be taken. Proxmox VE: "snapshot feature is

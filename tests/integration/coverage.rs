@@ -102,6 +102,7 @@ names!(
         ActionDone,
         StepConverged,
         StepFailed,
+        OwnershipReleased,
         IntentInspected,
         ContainerConverged,
         ContainerFailed,
@@ -339,6 +340,7 @@ impl Sights {
                 record: &record.container(*ctid),
                 run: RunId::NONE,
                 journal: JOURNAL,
+                lent: false,
                 disturbed: false,
                 options: &session.options,
             };

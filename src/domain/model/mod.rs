@@ -17,6 +17,7 @@ mod lifecycle;
 mod make;
 mod operation;
 mod set;
+mod shows;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use super::refusal::Refusal;
 pub use make::{killed, unfinished};
 pub use operation::{Operation, operated, rebooted};
 pub use set::set;
+pub use shows::shows;
 pub use volumes::space;
 
 /// What an action does to the world.
@@ -205,10 +207,7 @@ impl ObservedContainer {
             return Ok(None);
         };
         let mut receipts = receipts.clone();
-        let key = ReceiptKey {
-            kind: script.kind,
-            name: script.name.clone(),
-        };
+        let key = ReceiptKey::of(script);
         let (content, inputs) = (script.content, script.inputs);
         receipts.insert(
             key,

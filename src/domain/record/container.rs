@@ -1,6 +1,7 @@
 //! What the journal knows of a container.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 
@@ -21,6 +22,8 @@ pub struct ContainerRecord {
     pub owned: BTreeSet<Owned>,
     /// Whether phoenix made it (or was about to, and saw that it did not exist before).
     pub created: bool,
+    /// What phoenix made it from.
+    pub origin: Option<Made>,
     /// The last intended actions that are not known to have had their whole effect: what a
     /// killed action left behind is ours to cure only if it was one of these.
     pub unsettled: Vec<Action>,
@@ -75,12 +78,38 @@ pub struct OpenIntent {
     pub actions: Vec<Action>,
     /// The actions, by index, that are known to have come to their end.
     pub done: BTreeSet<u32>,
-    /// What stops being ours when it converges.
-    pub releases: Vec<Owned>,
     /// What was seen before.
     pub seen: Seen,
     /// Its sequence number.
     pub seq: u64,
+}
+
+/// What a container was made from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Made {
+    /// The template archive of this name.
+    Template(String),
+    /// A snapshot of another container.
+    Clone(Ctid, String),
+}
+
+impl Made {
+    fn by(action: &Action) -> Option<Self> {
+        match action {
+            Action::Create(spec) => Some(Self::Template(spec.template.file.clone())),
+            Action::Clone(spec) => Some(Self::Clone(spec.source, spec.snapshot.clone())),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Template(file) => write!(f, "template {file}"),
+            Self::Clone(source, snapshot) => write!(f, "a clone of {source}@{snapshot}"),
+        }
+    }
 }
 
 impl OpenIntent {
@@ -91,14 +120,14 @@ impl OpenIntent {
         let mut actions = self.actions.iter().zip(0_u32..);
         let (first, _) = actions.find(|(_, index)| !self.done.contains(index))?;
         match first {
-            Action::RunScript(script) if script.place == Place::Host => Some(ReceiptKey {
-                kind: script.kind,
-                name: script.name.clone(),
-            }),
+            Action::RunScript(script) if script.place == Place::Host => {
+                Some(ReceiptKey::of(script))
+            }
             _ => None,
         }
     }
 }
+
 impl ContainerRecord {
     /// The number of the next attempt at a state in a run.
     #[must_use]
@@ -133,7 +162,11 @@ impl ContainerRecord {
                 attempt,
                 failure,
                 retry,
+                absent,
             } => {
+                if *absent {
+                    self.unsettled.clear();
+                }
                 if *attempt > 0 {
                     self.close(entry)?;
                 } else if self.open.is_some() {
@@ -165,6 +198,11 @@ impl ContainerRecord {
                 self.outcome = Some(Outcome::Skipped { because: *because });
             }
             Event::StepsHeld { .. } => self.must_be_idle(entry)?,
+            Event::OwnershipReleased { owned } => {
+                owned.iter().for_each(|released| {
+                    self.owned.remove(released);
+                });
+            }
             _ => return Err(illegal(entry, "it is about no container")),
         }
         Ok(())
@@ -184,7 +222,6 @@ impl ContainerRecord {
             attempt,
             actions,
             claims,
-            releases,
             seen,
         } = &entry.event
         else {
@@ -204,6 +241,7 @@ impl ContainerRecord {
             .any(|action| matches!(action, Action::Create(_) | Action::Clone(_)))
         {
             self.created = true;
+            self.origin = actions.iter().find_map(Made::by);
             self.owned.clear();
             self.scripts.clear();
             self.ambiguous.clear();
@@ -216,7 +254,6 @@ impl ContainerRecord {
             attempt: *attempt,
             actions: actions.clone(),
             done: BTreeSet::new(),
-            releases: releases.clone(),
             seen: seen.clone(),
             seq: entry.seq,
         });
@@ -251,9 +288,6 @@ impl ContainerRecord {
             self.note_done(intent, index, ctid, run);
         }
         self.unsettled.clear();
-        for released in &intent.releases {
-            self.owned.remove(released);
-        }
     }
 
     fn note_script(&mut self, ctid: Ctid, run: RunId, index: u32) {
@@ -265,10 +299,7 @@ impl ContainerRecord {
     fn note_done(&mut self, intent: &OpenIntent, index: usize, ctid: Ctid, run: RunId) {
         match intent.actions.get(index) {
             Some(Action::RunScript(script)) => {
-                let key = ReceiptKey {
-                    kind: script.kind,
-                    name: script.name.clone(),
-                };
+                let key = ReceiptKey::of(script);
                 let receipt = Receipt {
                     ctid,
                     content: script.content,

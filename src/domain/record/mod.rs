@@ -5,12 +5,13 @@
 mod container;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::action::Action;
 use super::event::{Entry, Event};
 use super::ids::Ctid;
 
-pub use container::{ContainerRecord, OpenIntent, Outcome};
+pub use container::{ContainerRecord, Made, OpenIntent, Outcome};
 pub use run::{Phase, RunRecord};
 
 /// Everything a journal says.
@@ -91,6 +92,20 @@ impl Record {
     #[must_use]
     pub fn resumable(&self) -> Option<&RunRecord> {
         self.runs.last().filter(|run| run.resumable())
+    }
+
+    /// The containers of which a clone of ours broke off, so that they may still carry its lock.
+    #[must_use]
+    pub fn sources_of_broken_clones(&self) -> BTreeSet<Ctid> {
+        let unsettled = self
+            .containers
+            .values()
+            .flat_map(|container| &container.unsettled);
+        let clones = unsettled.filter_map(|action| match action {
+            Action::Clone(spec) => Some(spec.source),
+            _ => None,
+        });
+        clones.collect()
     }
 
     /// What the journal knows of a container; of one it never heard of: nothing.

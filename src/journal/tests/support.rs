@@ -221,6 +221,7 @@ fn arb_event() -> impl Strategy<Value = Event> {
                 jobs: 4,
                 rerun: Vec::new(),
                 no_restart: false,
+                check_health: false,
             }))
         }),
         any::<u64>().prop_map(|mutations| Event::RunFinished(RunTotals {
@@ -239,7 +240,6 @@ fn arb_event() -> impl Strategy<Value = Event> {
                 attempt,
                 actions,
                 claims: vec![Owned::Mount("/data".to_owned())],
-                releases: Vec::new(),
                 seen,
             }),
         (arb_step(), any::<u64>(), arb_seen()).prop_map(|(step, took_ms, seen)| {
@@ -256,6 +256,7 @@ fn arb_event() -> impl Strategy<Value = Event> {
                 attempt: 1,
                 failure,
                 retry,
+                absent: false,
             }
         }),
         arb_step().prop_map(|step| Event::IntentInspected {

@@ -37,6 +37,7 @@ pub fn started() -> RunStarted {
         jobs: 1,
         rerun: Vec::new(),
         no_restart: false,
+        check_health: false,
     }
 }
 
