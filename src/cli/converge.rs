@@ -283,15 +283,10 @@ impl Work<'_> {
             durable_batches,
             observations,
         };
-        let printed = if out.json() {
-            out.line(&report::json::outcome(Some(&report)))
+        if out.json() {
+            out.line(&report::json::outcome(Some(&report)))?;
         } else {
-            out.text(&report::summary::human(&report))
-        };
-        match printed {
-            // What was done counts, not whether somebody read it.
-            Err(error) if !error.nobody_listens() => return Err(error),
-            _ => {}
+            out.text(&report::summary::human(&report))?;
         }
         Ok(if summary.interrupted {
             Exit::Interrupted

@@ -55,7 +55,7 @@ pub(super) enum CliError {
     /// A file of the state directory cannot be written.
     #[error("cannot write {path}")]
     State { path: String, source: io::Error },
-    /// Nobody takes what is printed.
+    /// What is printed cannot be written.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
     /// Something of the operating system did not work.
@@ -151,11 +151,6 @@ impl CliError {
             Self::Damaged { document, .. } => Some(document),
             _ => None,
         }
-    }
-
-    /// Whether the reader of the output has gone: nothing is wrong then.
-    pub(super) fn nobody_listens(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// The causes, outermost first.

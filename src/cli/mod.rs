@@ -51,7 +51,6 @@ fn run(cli: Cli) -> Exit {
     let out = Out::of(&cli.global);
     match dispatch(&cli.global, out, cli.command) {
         Ok(exit) => exit,
-        Err(error) if error.nobody_listens() => Exit::Done,
         Err(error) => {
             show(out, &error);
             error.exit()
