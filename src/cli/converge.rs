@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::args::{ApplyArgs, Global, Patience, PlanArgs, ResumeArgs};
@@ -250,6 +250,11 @@ impl Work<'_> {
     /// Converges, unless something is known to fail: then nothing is changed and no run begins.
     fn converge(self, out: Out, patience: Patience) -> Result<Exit, CliError> {
         self.preflight()?;
+        // What was wanted before anything began leaves no run behind.
+        if self.stop.load(Ordering::SeqCst) {
+            self.journal.close()?;
+            return Err(CliError::Stopped);
+        }
         let desired = &self.loaded.desired;
         Declared::of(self.run.id, desired).write(self.dir)?;
         let began = clock::now();
@@ -262,7 +267,7 @@ impl Work<'_> {
         let env = Env {
             host: &self.sim,
             recorder: &self.journal,
-            clock: &SystemClock,
+            clock: &SystemClock { stop: &self.stop },
             watcher: &progress,
             stop: &self.stop,
             desired,

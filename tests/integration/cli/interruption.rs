@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -131,8 +132,7 @@ fn the_first_signal_finishes_what_is_being_done() {
             line.clear();
             assert_ne!(lines.read_line(&mut line).expect("a line"), 0, "it ended");
         }
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
-        kill_process(pid, signal).expect("sent");
+        send(&child, signal);
         let mut rest = String::new();
         lines.read_to_string(&mut rest).expect("text");
         let output = child.wait_with_output().expect("it ends");
@@ -149,4 +149,35 @@ fn the_first_signal_finishes_what_is_being_done() {
             &["create", "clone", "start", "run_script", "snapshot"],
         );
     }
+}
+
+/// Starts `apply`, whose first look at the host takes a while, and waits until it has begun.
+fn looking(site: &Site, begun: &Path) -> Child {
+    let faults = json!([{ "kind": "observe", "fault": "hang", "seconds": 2 }]);
+    let mut command = site.with_faults(&["apply", "--format", "json"], &faults);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    while !begun.exists() {
+        assert_eq!(child.try_wait().expect("a child"), None, "it ended");
+        std::thread::yield_now();
+    }
+    child
+}
+
+fn send(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
+    kill_process(pid, signal).expect("sent");
+}
+
+#[test]
+fn a_signal_before_the_run_begins_leaves_none() {
+    let site = Site::new();
+    let child = looking(&site, &site.state().join("journal"));
+    send(&child, Signal::INT);
+    let output = child.wait_with_output().expect("it ends");
+    let done = Done::of(&output).code(130);
+    assert_eq!(done.json()["error"]["kind"], "interrupted");
+    let runs = site.ok(&["runs", "--format", "json"]).json();
+    assert_eq!(runs, json!([]));
+    assert!(site.effects().is_empty());
 }
