@@ -4,7 +4,6 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use super::args::{ApplyArgs, Global, Patience, PlanArgs, ResumeArgs};
 use super::clock::{self, SystemClock};
@@ -19,9 +18,9 @@ use crate::domain::event::{RunResumed, RunStarted};
 use crate::domain::ids::Ctid;
 use crate::domain::observed::ObservedWorld;
 use crate::domain::record::{Phase, Record, RunRecord};
-use crate::engine::{self, Begin, Env, Limits, Run};
+use crate::engine::{self, Begin, Env, Run};
+use crate::host::Host as _;
 use crate::host::sim::SimHost;
-use crate::host::{Host as _, ObserveRequest};
 use crate::journal::{Journal, OpenOptions};
 use crate::report;
 use crate::report::progress::{Progress, Tracker};
@@ -33,6 +32,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
         let plan = PlanArgs {
             targets: args.targets,
             wishes: args.wishes,
+            patience: args.patience,
             exit_code: false,
             all: false,
         };
@@ -54,7 +54,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
     })?;
     let record = state::fold(&journal)?;
     remark_on_the_last(out, &record);
-    let seen = sim.observe(&ObserveRequest::all(desired))?;
+    let seen = host::observe(&sim, desired, args.patience, &stop)?;
     host::explain(out, &seen);
     let jobs = jobs(global);
     let started = RunStarted {
@@ -109,7 +109,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     load::belongs(&journal, &dir, Some(&sim.identity()?))?;
     let targets = last.started.targets.clone();
     load::selection(desired, &targets)?;
-    let seen = sim.observe(&ObserveRequest::all(desired))?;
+    let seen = host::observe(&sim, desired, args.patience, &stop)?;
     let jobs = global.jobs.unwrap_or(last.started.jobs);
     let resumed = RunResumed {
         operator: operator(),
@@ -258,11 +258,6 @@ impl Work<'_> {
         let desired = &self.loaded.desired;
         Declared::of(self.run.id, desired).write(self.dir)?;
         let began = clock::now();
-        let limits = Limits {
-            attempts: patience.attempts,
-            first_pause: Duration::from_millis(patience.retry_pause_ms),
-            ..Limits::default()
-        };
         let progress = progress(out, desired, &self.run.targets)?;
         let env = Env {
             host: &self.sim,
@@ -272,7 +267,7 @@ impl Work<'_> {
             stop: &self.stop,
             desired,
             journal: self.journal.id(),
-            limits,
+            limits: patience.limits(),
         };
         let result = engine::converge(&env, &self.run, &self.record, self.seen);
         progress.finish();

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::args::{Global, Wishes};
+use super::args::{Global, Patience, Wishes};
 use super::error::CliError;
 use super::out::Out;
 use super::{host, state};
@@ -69,9 +69,14 @@ pub(super) struct View {
     pub(super) journal: JournalId,
 }
 
-pub(super) fn view(global: &Global, out: Out, desired: &DesiredState) -> Result<View, CliError> {
+pub(super) fn view(
+    global: &Global,
+    out: Out,
+    desired: &DesiredState,
+    patience: Patience,
+) -> Result<View, CliError> {
     let dir = state::directory(global)?;
-    let (world, identity) = host::look(global, out, desired)?;
+    let (world, identity) = host::look(global, out, desired, patience)?;
     let Some(journal) = Journal::open_existing(&dir)? else {
         return Ok(View {
             world,

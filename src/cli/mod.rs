@@ -63,7 +63,7 @@ fn dispatch(global: &Global, out: Out, command: Command) -> Result<Exit, CliErro
         Command::Plan(args) => plan::run(global, out, &args),
         Command::Apply(args) => converge::apply(global, out, args),
         Command::Resume(args) => converge::resume(global, out, &args),
-        Command::Status(targets) => status::run(global, out, &targets),
+        Command::Status(args) => status::run(global, out, &args),
         Command::History(args) => history::run(global, out, &args),
         Command::Runs => history::runs(global, out),
         Command::Validate => validate::run(global, out),

@@ -12,7 +12,7 @@ pub(super) fn run(global: &Global, out: Out, args: &PlanArgs) -> Result<Exit, Cl
     let desired = &loaded.desired;
     let graph = load::selection(desired, &args.targets.ctids)?;
     let options = load::options(&args.wishes, desired)?;
-    let view = load::view(global, out, desired)?;
+    let view = load::view(global, out, desired, args.patience)?;
     let (record, journal) = (&view.record, view.journal);
     let plan = load::plan(desired, &graph, record, journal, &options, &view.world);
     if plan.has_problems() {
