@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::{ApplyArgs, Global, Patience, PlanArgs, ResumeArgs};
+use super::begun::{Begun, Trace, Traced};
 use super::clock::{self, SystemClock};
 use super::error::CliError;
 use super::exit::Exit;
@@ -25,6 +26,7 @@ use crate::journal::{Journal, OpenOptions};
 use crate::report;
 use crate::report::progress::{Progress, Tracker};
 use crate::report::summary::Report;
+use crate::report::text::moment;
 use crate::steps::Options;
 
 pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, CliError> {
@@ -52,6 +54,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
         now: clock::now(),
         new_id: clock::new_journal(),
     })?;
+    let trace = Trace::leave(&dir)?;
     let record = state::fold(&journal)?;
     remark_on_the_last(out, &record);
     let seen = host::observe(&sim, desired, args.patience, &stop)?;
@@ -84,6 +87,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
         seen,
         run,
         stop,
+        trace: Some(trace),
     };
     work.converge(out, args.patience)
 }
@@ -97,6 +101,19 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     };
     let record = state::fold(&journal)?;
     let Some(last) = record.resumable().cloned() else {
+        // A run that started later was begun by it, or took its place.
+        let since = |begun: &Begun| {
+            let last = record.runs.last();
+            last.is_none_or(|run| run.started_at < begun.at)
+        };
+        if let Some(begun) = Begun::left(&dir).filter(since) {
+            out.remark(&format!(
+                "An apply (pid {}, {}) ended before it began to change anything: run `phoenix \
+                 apply`.",
+                begun.pid,
+                moment(begun.at)
+            ));
+        }
         journal.close()?;
         return nothing(out, &record, args.run.as_deref());
     };
@@ -139,6 +156,8 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
         seen,
         run,
         stop,
+        // What is resumed is in the journal already.
+        trace: None,
     };
     work.converge(out, args.patience)
 }
@@ -244,6 +263,7 @@ struct Work<'a> {
     seen: ObservedWorld,
     run: Run,
     stop: Arc<AtomicBool>,
+    trace: Option<Trace>,
 }
 
 impl Work<'_> {
@@ -259,11 +279,15 @@ impl Work<'_> {
         Declared::of(self.run.id, desired).write(self.dir)?;
         let began = clock::now();
         let progress = progress(out, desired, &self.run.targets)?;
+        let watcher = Traced {
+            trace: self.trace.as_ref(),
+            inner: &progress,
+        };
         let env = Env {
             host: &self.sim,
             recorder: &self.journal,
             clock: &SystemClock { stop: &self.stop },
-            watcher: &progress,
+            watcher: &watcher,
             stop: &self.stop,
             desired,
             journal: self.journal.id(),

@@ -4,6 +4,7 @@
 //! environment and standard streams are read and written nowhere else.
 
 mod args;
+mod begun;
 mod clock;
 mod converge;
 mod error;

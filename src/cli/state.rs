@@ -53,7 +53,7 @@ pub(super) fn make(dir: &Path) -> Result<(), CliError> {
 }
 
 /// Writes a file of the state directory, whole or not at all, for its owner's eyes only.
-fn keep(state: &Path, name: &str, content: &impl Serialize) -> Result<(), CliError> {
+pub(super) fn keep(state: &Path, name: &str, content: &impl Serialize) -> Result<(), CliError> {
     let (new, path) = (state.join(format!("{name}.new")), state.join(name));
     let write = || -> io::Result<()> {
         // One that a killed process left may have other permissions.

@@ -181,3 +181,44 @@ fn a_signal_before_the_run_begins_leaves_none() {
     assert_eq!(runs, json!([]));
     assert!(site.effects().is_empty());
 }
+
+#[test]
+fn an_apply_that_was_killed_before_its_run_began_is_not_forgotten() {
+    let site = Site::new();
+    let begun = site.state().join("begun");
+    let child = looking(&site, &begun);
+    send(&child, Signal::KILL);
+    let pid = child.id();
+    child.wait_with_output().expect("it ends");
+    assert!(begun.exists());
+    let words = format!("An apply (pid {pid}, ");
+    let resumed = site.ok(&["resume", "--format", "json"]).says(&words);
+    assert_eq!(resumed.json()["run"], Value::Null);
+    site.ok(&["resume"])
+        .says("ended before it began to change anything: run `phoenix apply`")
+        .prints("Nothing to resume: there was no run yet.");
+    site.apply();
+    assert!(!begun.exists(), "the run is in the journal");
+    assert!(!site.ok(&["resume"]).err.contains("An apply"));
+}
+
+#[test]
+fn an_apply_that_ends_by_itself_leaves_no_trace() {
+    let mut site = Site::new();
+    let begun = site.state().join("begun");
+    let faults = json!([{ "kind": "observe", "fault": "permanent" }]);
+    let output = site.with_faults(&["apply"], &faults).output();
+    Done::of(&output.expect("it starts")).code(6);
+    assert!(!begun.exists());
+    site.apply();
+    site.change(903, "storage_size_gb", json!(1));
+    site.run(&["apply"]).code(3);
+    assert!(!begun.exists());
+    // Killed later, what counts is in the journal.
+    site.change(903, "storage_size_gb", json!(5));
+    killed(
+        &site,
+        &json!([{ "kind": "resize", "fault": "exit-before" }]),
+    );
+    assert!(!begun.exists());
+}
