@@ -154,7 +154,8 @@ pub(super) struct StatusArgs {
 /// What a person asks for beside the configuration.
 #[derive(Args, Debug, Default, Clone)]
 pub(super) struct Wishes {
-    /// Run a feature's or application's script again (can be repeated)
+    /// Run a feature's or application's script again, in the named containers or wherever it is
+    /// declared (can be repeated)
     #[arg(long, value_name = "FEATURE")]
     pub(super) rerun: Vec<String>,
 
@@ -207,6 +208,11 @@ pub(super) struct ApplyArgs {
 pub(super) struct ResumeArgs {
     /// The run to go on with; it must be the last one (the beginning of its id is enough)
     pub(super) run: Option<String>,
+
+    /// Run a feature's or application's script again, beside those that the run began with (can
+    /// be repeated)
+    #[arg(long, value_name = "FEATURE")]
+    pub(super) rerun: Vec<String>,
 
     /// Run health checks even of containers that were not changed
     #[arg(long)]

@@ -44,7 +44,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
     let desired = &loaded.desired;
     let targets = args.targets.ctids;
     load::selection(desired, &targets)?;
-    let options = load::options(&args.wishes, desired)?;
+    let options = load::options(&args.wishes, desired, &targets)?;
     let stop = signals::stop_flag()?;
     let dir = state::directory(global)?;
     let sim = host::open(global, out, desired)?;
@@ -126,6 +126,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     load::belongs(&journal, &dir, Some(&sim.identity()?))?;
     let targets = last.started.targets.clone();
     load::selection(desired, &targets)?;
+    load::known_scripts(&args.rerun, desired, &targets)?;
     let seen = host::observe(&sim, desired, args.patience, &stop)?;
     let jobs = global.jobs.unwrap_or(last.started.jobs);
     let resumed = RunResumed {
@@ -144,7 +145,14 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
         options: Options {
             no_restart: last.started.no_restart,
             check_health: args.check_health,
-            rerun: last.started.rerun.iter().cloned().collect(),
+            rerun: last
+                .started
+                .rerun
+                .iter()
+                .chain(&args.rerun)
+                .cloned()
+                .collect(),
+            rerun_in: last.started.targets.iter().copied().collect(),
         },
     };
     let work = Work {
@@ -303,6 +311,7 @@ impl Work<'_> {
         tracing::info!(durable_batches, observations, "the run has ended");
         let report = Report {
             summary: &summary,
+            helps: &progress.helps(),
             took_ms: u64::try_from(took).unwrap_or(0),
             durable_batches,
             observations,

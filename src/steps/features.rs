@@ -22,7 +22,7 @@ pub(super) fn run(cx: &Context<'_>, script: &Script) -> Result<Option<Action>, P
         name: script.name.clone(),
     };
     let receipt = receipt(cx, script, &key);
-    let again = cx.options.rerun.contains(&script.name);
+    let again = cx.options.reruns(cx.desired.ctid, &script.name);
     if cx.record.ambiguous.contains(&key) && !again {
         return Err(vec![Problem::new(
             "on_unknown",

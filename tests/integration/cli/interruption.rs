@@ -222,3 +222,25 @@ fn an_apply_that_ends_by_itself_leaves_no_trace() {
     );
     assert!(!begun.exists());
 }
+
+#[test]
+fn a_script_of_unknown_outcome_can_be_run_again_by_resume() {
+    let mut site = Site::new();
+    site.change(901, "on_unknown", json!("stop"));
+    killed(
+        &site,
+        &json!([{ "kind": "run_script", "ctid": 901, "fault": "exit-after" }]),
+    );
+    let stopped = site.run(&["resume"]).code(5);
+    let last = stopped.out.lines().last().expect("a line");
+    assert!(
+        last.contains("`phoenix apply 901 --rerun server`"),
+        "{last}"
+    );
+    assert!(!last.contains("`phoenix resume`"), "{last}");
+    site.run(&["resume"]).code(3);
+    site.run(&["resume", "--rerun", "sevrer"]).code(2);
+    let done = site.ok(&["resume", "--rerun", "server", "--format", "json"]);
+    assert_eq!(done.json()["converged"], 4);
+    site.ok(&["plan", "--exit-code"]);
+}
