@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +11,7 @@ use super::since::Since;
 use crate::domain::ids::Ctid;
 use crate::domain::observed::Lock;
 use crate::domain::step::Step;
+use crate::engine::Limits;
 
 /// Converges Linux containers to the state that JSON files declare, and never loses its place.
 #[derive(Parser, Debug)]
@@ -104,7 +106,7 @@ pub(super) enum Command {
     /// Go on with the last run, if it was interrupted or something failed in it
     Resume(ResumeArgs),
     /// Show how each container stands: declared, observed, last run, pending work, drift
-    Status(Targets),
+    Status(StatusArgs),
     /// Show what was done to a container: who, when, in which run, what changed, why it failed
     History(HistoryArgs),
     /// List the runs and what came of them
@@ -141,10 +143,19 @@ pub(super) struct Targets {
     pub(super) ctids: Vec<Ctid>,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    pub(super) targets: Targets,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
 /// What a person asks for beside the configuration.
 #[derive(Args, Debug, Default, Clone)]
 pub(super) struct Wishes {
-    /// Run a feature's or application's script again (can be repeated)
+    /// Run a feature's or application's script again, in the named containers or wherever it is
+    /// declared (can be repeated)
     #[arg(long, value_name = "FEATURE")]
     pub(super) rerun: Vec<String>,
 
@@ -163,6 +174,8 @@ pub(super) struct PlanArgs {
     pub(super) targets: Targets,
     #[command(flatten)]
     pub(super) wishes: Wishes,
+    #[command(flatten)]
+    pub(super) patience: Patience,
 
     /// Exit with code 4 when there is something to do
     #[arg(long)]
@@ -196,6 +209,11 @@ pub(super) struct ResumeArgs {
     /// The run to go on with; it must be the last one (the beginning of its id is enough)
     pub(super) run: Option<String>,
 
+    /// Run a feature's or application's script again, beside those that the run began with (can
+    /// be repeated)
+    #[arg(long, value_name = "FEATURE")]
+    pub(super) rerun: Vec<String>,
+
     /// Run health checks even of containers that were not changed
     #[arg(long)]
     pub(super) check_health: bool,
@@ -207,7 +225,7 @@ pub(super) struct ResumeArgs {
 /// How patient to be with a host.
 #[derive(Args, Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// Attempts at one state of a container before it counts as failed
+    /// Attempts at looking at the host, and at one state of a container, before it counts as failed
     #[arg(long, env = "PHOENIX_ATTEMPTS", value_name = "N", default_value_t = 6,
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(super) attempts: u32,
@@ -216,6 +234,16 @@ pub(super) struct Patience {
     #[arg(long, hide = true, env = "PHOENIX_RETRY_PAUSE_MS", value_name = "MS")]
     #[arg(default_value_t = 1000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub(super) retry_pause_ms: u64,
+}
+
+impl Patience {
+    pub(super) fn limits(self) -> Limits {
+        Limits {
+            attempts: self.attempts,
+            first_pause: Duration::from_millis(self.retry_pause_ms),
+            ..Limits::default()
+        }
+    }
 }
 
 #[derive(Args, Debug)]

@@ -1,5 +1,6 @@
 //! The clock, and what is made of it and of chance: everything else takes these as arguments.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
@@ -27,16 +28,44 @@ pub(super) fn new_journal() -> JournalId {
     JournalId(new_uuid())
 }
 
-/// The clock of this machine.
+/// The clock of this machine. Its pauses end early when the flag is set.
 #[derive(Debug)]
-pub(super) struct SystemClock;
+pub(super) struct SystemClock<'a> {
+    /// Set when the person wants phoenix to stop.
+    pub(super) stop: &'a AtomicBool,
+}
 
-impl Clock for SystemClock {
+impl Clock for SystemClock<'_> {
     fn now(&self) -> DateTime<Utc> {
         now()
     }
 
     fn pause(&self, duration: Duration) {
-        std::thread::sleep(duration);
+        /// How long a person waits at most before the pause ends.
+        const SLICE: Duration = Duration::from_millis(50);
+        let mut left = duration;
+        while !left.is_zero() && !self.stop.load(Ordering::SeqCst) {
+            let slice = left.min(SLICE);
+            std::thread::sleep(slice);
+            left -= slice;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_ends_when_the_person_wants_to_stop() {
+        let stop = AtomicBool::new(true);
+        // Without the end this takes longer than anybody waits.
+        SystemClock { stop: &stop }.pause(Duration::MAX);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let pause = scope.spawn(|| SystemClock { stop: &stop }.pause(Duration::MAX));
+            stop.store(true, Ordering::SeqCst);
+            assert!(pause.join().is_ok());
+        });
     }
 }

@@ -3,10 +3,10 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::{ApplyArgs, Global, Patience, PlanArgs, ResumeArgs};
+use super::begun::{Begun, Trace, Traced};
 use super::clock::{self, SystemClock};
 use super::error::CliError;
 use super::exit::Exit;
@@ -19,13 +19,14 @@ use crate::domain::event::{RunResumed, RunStarted};
 use crate::domain::ids::Ctid;
 use crate::domain::observed::ObservedWorld;
 use crate::domain::record::{Phase, Record, RunRecord};
-use crate::engine::{self, Begin, Env, Limits, Run};
+use crate::engine::{self, Begin, Env, Run};
+use crate::host::Host as _;
 use crate::host::sim::SimHost;
-use crate::host::{Host as _, ObserveRequest};
 use crate::journal::{Journal, OpenOptions};
 use crate::report;
 use crate::report::progress::{Progress, Tracker};
 use crate::report::summary::Report;
+use crate::report::text::moment;
 use crate::steps::Options;
 
 pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, CliError> {
@@ -33,6 +34,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
         let plan = PlanArgs {
             targets: args.targets,
             wishes: args.wishes,
+            patience: args.patience,
             exit_code: false,
             all: false,
         };
@@ -42,7 +44,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
     let desired = &loaded.desired;
     let targets = args.targets.ctids;
     load::selection(desired, &targets)?;
-    let options = load::options(&args.wishes, desired)?;
+    let options = load::options(&args.wishes, desired, &targets)?;
     let stop = signals::stop_flag()?;
     let dir = state::directory(global)?;
     let sim = host::open(global, out, desired)?;
@@ -52,9 +54,10 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
         now: clock::now(),
         new_id: clock::new_journal(),
     })?;
+    let trace = Trace::leave(&dir)?;
     let record = state::fold(&journal)?;
     remark_on_the_last(out, &record);
-    let seen = sim.observe(&ObserveRequest::all(desired))?;
+    let seen = host::observe(&sim, desired, args.patience, &stop)?;
     host::explain(out, &seen);
     let jobs = jobs(global);
     let started = RunStarted {
@@ -85,6 +88,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
         seen,
         run,
         stop,
+        trace: Some(trace),
     };
     work.converge(out, args.patience)
 }
@@ -98,6 +102,19 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     };
     let record = state::fold(&journal)?;
     let Some(last) = record.resumable().cloned() else {
+        // A run that started later was begun by it, or took its place.
+        let since = |begun: &Begun| {
+            let last = record.runs.last();
+            last.is_none_or(|run| run.started_at < begun.at)
+        };
+        if let Some(begun) = Begun::left(&dir).filter(since) {
+            out.remark(&format!(
+                "An apply (pid {}, {}) ended before it began to change anything: run `phoenix \
+                 apply`.",
+                begun.pid,
+                moment(begun.at)
+            ));
+        }
         journal.close()?;
         return nothing(out, &record, args.run.as_deref());
     };
@@ -110,7 +127,8 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     load::belongs(&journal, &dir, Some(&sim.identity()?))?;
     let targets = last.started.targets.clone();
     load::selection(desired, &targets)?;
-    let seen = sim.observe(&ObserveRequest::all(desired))?;
+    load::known_scripts(&args.rerun, desired, &targets)?;
+    let seen = host::observe(&sim, desired, args.patience, &stop)?;
     let jobs = global.jobs.unwrap_or(last.started.jobs);
     let resumed = RunResumed {
         operator: operator(),
@@ -128,7 +146,14 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
         options: Options {
             no_restart: last.started.no_restart,
             check_health: args.check_health || last.started.check_health,
-            rerun: last.started.rerun.iter().cloned().collect(),
+            rerun: last
+                .started
+                .rerun
+                .iter()
+                .chain(&args.rerun)
+                .cloned()
+                .collect(),
+            rerun_in: last.started.targets.iter().copied().collect(),
         },
     };
     let work = Work {
@@ -140,6 +165,8 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
         seen,
         run,
         stop,
+        // What is resumed is in the journal already.
+        trace: None,
     };
     work.converge(out, args.patience)
 }
@@ -245,30 +272,35 @@ struct Work<'a> {
     seen: ObservedWorld,
     run: Run,
     stop: Arc<AtomicBool>,
+    trace: Option<Trace>,
 }
 
 impl Work<'_> {
     /// Converges, unless something is known to fail: then nothing is changed and no run begins.
     fn converge(self, out: Out, patience: Patience) -> Result<Exit, CliError> {
         self.preflight()?;
+        // What was wanted before anything began leaves no run behind.
+        if self.stop.load(Ordering::SeqCst) {
+            self.journal.close()?;
+            return Err(CliError::Stopped);
+        }
         let desired = &self.loaded.desired;
         Declared::of(self.run.id, desired).write(self.dir)?;
         let began = clock::now();
-        let limits = Limits {
-            attempts: patience.attempts,
-            first_pause: Duration::from_millis(patience.retry_pause_ms),
-            ..Limits::default()
-        };
         let progress = progress(out, desired, &self.run.targets)?;
+        let watcher = Traced {
+            trace: self.trace.as_ref(),
+            inner: &progress,
+        };
         let env = Env {
             host: &self.sim,
             recorder: &self.journal,
-            clock: &SystemClock,
-            watcher: &progress,
+            clock: &SystemClock { stop: &self.stop },
+            watcher: &watcher,
             stop: &self.stop,
             desired,
             journal: self.journal.id(),
-            limits,
+            limits: patience.limits(),
         };
         let result = engine::converge(&env, &self.run, &self.record, self.seen);
         progress.finish();
@@ -280,19 +312,15 @@ impl Work<'_> {
         tracing::info!(durable_batches, observations, "the run has ended");
         let report = Report {
             summary: &summary,
+            helps: &progress.helps(),
             took_ms: u64::try_from(took).unwrap_or(0),
             durable_batches,
             observations,
         };
-        let printed = if out.json() {
-            out.line(&report::json::outcome(Some(&report)))
+        if out.json() {
+            out.line(&report::json::outcome(Some(&report)))?;
         } else {
-            out.text(&report::summary::human(&report))
-        };
-        match printed {
-            // What was done counts, not whether somebody read it.
-            Err(error) if !error.nobody_listens() => return Err(error),
-            _ => {}
+            out.text(&report::summary::human(&report))?;
         }
         Ok(if summary.interrupted {
             Exit::Interrupted

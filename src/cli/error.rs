@@ -55,7 +55,10 @@ pub(super) enum CliError {
     /// A file of the state directory cannot be written.
     #[error("cannot write {path}")]
     State { path: String, source: io::Error },
-    /// Nobody takes what is printed.
+    /// A signal came before anything began.
+    #[error("stopped by a signal before anything began; nothing was changed")]
+    Stopped,
+    /// What is printed cannot be written.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
     /// Something of the operating system did not work.
@@ -105,6 +108,7 @@ impl CliError {
             | Self::Illegal(_)
             | Self::Engine(_)
             | Self::State { .. } => Exit::Journal,
+            Self::Stopped => Exit::Interrupted,
             Self::Output(_) | Self::System { .. } => Exit::Unexpected,
         }
     }
@@ -131,6 +135,7 @@ impl CliError {
                  `journal` aside and begin a new one: containers stay as they are, but what \
                  phoenix made is then no longer known to be its own"
                 .to_owned(),
+            Self::Stopped => "run the same command again".to_owned(),
             Self::State { .. } => "make room, or name another state directory with --state".into(),
             _ => return None,
         };
@@ -151,11 +156,6 @@ impl CliError {
             Self::Damaged { document, .. } => Some(document),
             _ => None,
         }
-    }
-
-    /// Whether the reader of the output has gone: nothing is wrong then.
-    pub(super) fn nobody_listens(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// The causes, outermost first.

@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::args::Global;
-use super::clock;
+use super::args::{Global, Patience};
+use super::clock::{self, SystemClock};
 use super::error::CliError;
 use super::out::Out;
 use super::state;
 use crate::domain::desired::DesiredState;
 use crate::domain::observed::ObservedWorld;
+use crate::engine;
 use crate::host::sim::{FaultPlan, Latency, SimFacts, SimHost, SimOptions};
 use crate::host::{Host as _, ObserveRequest};
 
@@ -125,20 +127,40 @@ pub(super) fn open_in(dir: PathBuf, desired: &DesiredState) -> Result<SimHost, C
     })?)
 }
 
+/// Looks at everything that is declared, again while the trouble may pass.
+pub(super) fn observe(
+    host: &SimHost,
+    desired: &DesiredState,
+    patience: Patience,
+    stop: &AtomicBool,
+) -> Result<ObservedWorld, CliError> {
+    let request = ObserveRequest::all(desired);
+    let clock = SystemClock { stop };
+    let seen = engine::observe(host, &request, &patience.limits(), &clock, stop);
+    match seen {
+        Err(_) if stop.load(Ordering::SeqCst) => Err(CliError::Stopped),
+        seen => Ok(seen?),
+    }
+}
+
 /// What is seen of the host, and its identity; none: it has none yet, and is not made for being
 /// looked at.
 pub(super) fn look(
     global: &Global,
     out: Out,
     desired: &DesiredState,
+    patience: Patience,
 ) -> Result<(ObservedWorld, Option<String>), CliError> {
     let dir = directory(global)?;
-    let request = ObserveRequest::all(desired);
     let (world, identity) = if dir.join("identity").exists() {
         let host = open(global, out, desired)?;
-        (host.observe(&request)?, Some(host.identity()?))
+        // Nothing is in flight while one only looks: a signal ends the process.
+        let never = AtomicBool::new(false);
+        let world = observe(&host, desired, patience, &never)?;
+        (world, Some(host.identity()?))
     } else {
         announce(global, out, &dir)?;
+        let request = ObserveRequest::all(desired);
         (facts(desired)?.untouched(&request), None)
     };
     explain(out, &world);

@@ -48,22 +48,22 @@ fn export(out: Out, dir: &std::path::Path) -> Result<bool, CliError> {
         return Ok(false);
     };
     let mut lines = Vec::new();
-    let mut trouble = None;
+    let mut heard = Ok(true);
     journal.for_each(&mut |entry| {
-        if trouble.is_none() {
+        if let Ok(true) = heard {
             lines.push(history::line(&entry));
             if lines.len() >= PIECE {
-                trouble = out.lines(&lines).err();
+                heard = out.lines(&lines);
                 lines.clear();
             }
         }
         Ok(())
     })?;
     journal.close()?;
-    match trouble {
-        Some(error) => Err(error),
-        None => out.lines(&lines).map(|()| true),
+    if heard? {
+        out.lines(&lines)?;
     }
+    Ok(true)
 }
 
 fn range(seqs: Option<SeqRange>) -> Value {

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::args::{Global, Wishes};
+use super::args::{Global, Patience, Wishes};
 use super::error::CliError;
 use super::out::Out;
 use super::{host, state};
@@ -41,25 +41,49 @@ pub(super) fn selection(desired: &DesiredState, targets: &[Ctid]) -> Result<Grap
     })
 }
 
-pub(super) fn options(wishes: &Wishes, desired: &DesiredState) -> Result<Options, CliError> {
-    for name in &wishes.rerun {
-        let declared = desired.containers.values().any(|container| {
-            let features = container.features.iter();
-            let mut scripts = features.chain(&container.application);
-            scripts.any(|script| script.name == *name)
-        });
-        if !declared {
-            return Err(CliError::usage(
-                format!("--rerun {name}: no container declares a script of that name"),
-                "name a feature, or the file of an application script, as the configuration does",
-            ));
-        }
-    }
+pub(super) fn options(
+    wishes: &Wishes,
+    desired: &DesiredState,
+    targets: &[Ctid],
+) -> Result<Options, CliError> {
+    known_scripts(&wishes.rerun, desired, targets)?;
     Ok(Options {
         no_restart: wishes.no_restart,
         check_health: wishes.check_health,
         rerun: wishes.rerun.iter().cloned().collect(),
+        rerun_in: targets.iter().copied().collect(),
     })
+}
+
+/// Refuses to run a script again that none of the named containers declares.
+pub(super) fn known_scripts(
+    names: &[String],
+    desired: &DesiredState,
+    targets: &[Ctid],
+) -> Result<(), CliError> {
+    let named = |ctid: &Ctid| targets.is_empty() || targets.contains(ctid);
+    for name in names {
+        let containers = desired.containers.values();
+        let declared = containers
+            .filter(|container| named(&container.ctid))
+            .any(|container| {
+                let features = container.features.iter();
+                let mut scripts = features.chain(&container.application);
+                scripts.any(|script| script.name == *name)
+            });
+        if !declared {
+            let who = if targets.is_empty() {
+                "no container"
+            } else {
+                "none of the named containers"
+            };
+            return Err(CliError::usage(
+                format!("--rerun {name}: {who} declares a script of that name"),
+                "name a feature, or the file of an application script, as the configuration does",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What is seen and known, without making anything that is not there.
@@ -69,9 +93,14 @@ pub(super) struct View {
     pub(super) journal: JournalId,
 }
 
-pub(super) fn view(global: &Global, out: Out, desired: &DesiredState) -> Result<View, CliError> {
+pub(super) fn view(
+    global: &Global,
+    out: Out,
+    desired: &DesiredState,
+    patience: Patience,
+) -> Result<View, CliError> {
     let dir = state::directory(global)?;
-    let (world, identity) = host::look(global, out, desired)?;
+    let (world, identity) = host::look(global, out, desired, patience)?;
     let Some(journal) = Journal::open_existing(&dir)? else {
         return Ok(View {
             world,

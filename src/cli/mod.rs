@@ -4,6 +4,7 @@
 //! environment and standard streams are read and written nowhere else.
 
 mod args;
+mod begun;
 mod clock;
 mod converge;
 mod error;
@@ -51,7 +52,6 @@ fn run(cli: Cli) -> Exit {
     let out = Out::of(&cli.global);
     match dispatch(&cli.global, out, cli.command) {
         Ok(exit) => exit,
-        Err(error) if error.nobody_listens() => Exit::Done,
         Err(error) => {
             show(out, &error);
             error.exit()
@@ -64,7 +64,7 @@ fn dispatch(global: &Global, out: Out, command: Command) -> Result<Exit, CliErro
         Command::Plan(args) => plan::run(global, out, &args),
         Command::Apply(args) => converge::apply(global, out, args),
         Command::Resume(args) => converge::resume(global, out, &args),
-        Command::Status(targets) => status::run(global, out, &targets),
+        Command::Status(args) => status::run(global, out, &args),
         Command::History(args) => history::run(global, out, &args),
         Command::Runs => history::runs(global, out),
         Command::Validate => validate::run(global, out),

@@ -1,7 +1,7 @@
 //! Standard output and standard error: colours only where somebody sees them, and never a panic
 //! because nobody reads.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use serde_json::Value;
 
@@ -29,13 +29,23 @@ impl Out {
         self.format == Format::Json
     }
 
-    /// A text for whoever asked.
+    /// A text for whoever asked. That nobody reads it is no error, and changes nothing about
+    /// how the command ends.
     pub(super) fn text(self, text: &str) -> Result<(), CliError> {
+        self.heard(text).map(drop)
+    }
+
+    /// A text, and whether somebody still reads.
+    fn heard(self, text: &str) -> Result<bool, CliError> {
         let mut stdout = anstream::stdout().lock();
-        stdout
+        let written = stdout
             .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush())
-            .map_err(CliError::Output)
+            .and_then(|()| stdout.flush());
+        match written {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(CliError::Output(error)),
+        }
     }
 
     /// A document, indented.
@@ -48,10 +58,10 @@ impl Out {
         self.text(&format!("{document}\n"))
     }
 
-    /// Documents, one a line.
-    pub(super) fn lines(self, documents: &[Value]) -> Result<(), CliError> {
+    /// Documents, one a line; whether somebody still reads.
+    pub(super) fn lines(self, documents: &[Value]) -> Result<bool, CliError> {
         let lines = documents.iter().map(|document| format!("{document}\n"));
-        self.text(&lines.collect::<String>())
+        self.heard(&lines.collect::<String>())
     }
 
     /// The document in JSON, else the text.

@@ -11,8 +11,8 @@ pub(super) fn run(global: &Global, out: Out, args: &PlanArgs) -> Result<Exit, Cl
     let loaded = load::configuration(global, out)?;
     let desired = &loaded.desired;
     let graph = load::selection(desired, &args.targets.ctids)?;
-    let options = load::options(&args.wishes, desired)?;
-    let view = load::view(global, out, desired)?;
+    let options = load::options(&args.wishes, desired, &args.targets.ctids)?;
+    let view = load::view(global, out, desired, args.patience)?;
     let (record, journal) = (&view.record, view.journal);
     let plan = load::plan(desired, &graph, record, journal, &options, &view.world);
     if plan.has_problems() {

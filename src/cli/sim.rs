@@ -86,7 +86,8 @@ fn log(out: Out, host: &SimHost) -> Result<(), CliError> {
         let lines = entries
             .iter()
             .filter_map(|entry| serde_json::to_value(entry).ok());
-        return out.lines(&lines.collect::<Vec<_>>());
+        out.lines(&lines.collect::<Vec<_>>())?;
+        return Ok(());
     }
     out.text(&entries.iter().map(line).collect::<String>())
 }

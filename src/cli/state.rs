@@ -1,9 +1,9 @@
 //! The state directory: where it is, and what lies in it beside the journal.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +52,30 @@ pub(super) fn make(dir: &Path) -> Result<(), CliError> {
     })
 }
 
+/// Writes a file of the state directory, whole or not at all, for its owner's eyes only.
+pub(super) fn keep(state: &Path, name: &str, content: &impl Serialize) -> Result<(), CliError> {
+    let (new, path) = (state.join(format!("{name}.new")), state.join(name));
+    let write = || -> io::Result<()> {
+        // One that a killed process left may have other permissions.
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(&serde_json::to_vec(content)?)?;
+        std::fs::rename(&new, &path)
+    };
+    write().map_err(|source| CliError::State {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
 /// What the journal says.
 pub(super) fn fold(journal: &Journal) -> Result<Record, CliError> {
     let mut record = Record::default();
@@ -97,15 +121,7 @@ impl Declared {
 
     /// Keeps it in a state directory.
     pub(super) fn write(&self, state: &Path) -> Result<(), CliError> {
-        let (new, path) = (state.join("declared.new"), state.join(DECLARED));
-        let write = || -> io::Result<()> {
-            std::fs::write(&new, serde_json::to_vec(self)?)?;
-            std::fs::rename(&new, &path)
-        };
-        write().map_err(|source| CliError::State {
-            path: path.display().to_string(),
-            source,
-        })
+        keep(state, DECLARED, self)
     }
 
     /// The one kept for a run; none where there is none: it only helps to explain.
@@ -185,5 +201,15 @@ mod tests {
         assert_eq!(Declared::read(dir.path(), before.run), Some(before));
         let other = RunId(Uuid::from_u128(1));
         assert_eq!(Declared::read(dir.path(), other), None);
+    }
+
+    #[test]
+    fn what_is_kept_is_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("declared.json.new"), "left").expect("written");
+        declared(&[]).write(dir.path()).expect("written");
+        let facts = std::fs::metadata(dir.path().join(DECLARED)).expect("a file");
+        assert_eq!(facts.permissions().mode() & 0o777, 0o600);
     }
 }

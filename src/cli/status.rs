@@ -1,6 +1,6 @@
 //! `phoenix status`
 
-use super::args::{Global, Targets};
+use super::args::{Global, StatusArgs};
 use super::error::CliError;
 use super::exit::Exit;
 use super::load;
@@ -8,11 +8,12 @@ use super::out::Out;
 use crate::report::overview;
 use crate::steps::Options;
 
-pub(super) fn run(global: &Global, out: Out, targets: &Targets) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, out: Out, args: &StatusArgs) -> Result<Exit, CliError> {
+    let targets = &args.targets;
     let loaded = load::configuration(global, out)?;
     let desired = &loaded.desired;
     let graph = load::selection(desired, &targets.ctids)?;
-    let view = load::view(global, out, desired)?;
+    let view = load::view(global, out, desired, args.patience)?;
     let (record, journal) = (&view.record, view.journal);
     let options = Options::default();
     let plan = load::plan(desired, &graph, record, journal, &options, &view.world);

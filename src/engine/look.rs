@@ -1,6 +1,8 @@
 //! Looking at the host, and what is made of what is seen.
 
-use super::Env;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Clock, Env, Limits};
 use crate::domain::action::Action;
 use crate::domain::desired::{DesiredContainer, Origin};
 use crate::domain::diagnostic::Problem;
@@ -8,7 +10,7 @@ use crate::domain::event::{Failure, Seen};
 use crate::domain::ids::{Ctid, Digest};
 use crate::domain::observed::{ObservedContainer, ObservedWorld, Status};
 use crate::domain::refusal::FailureKind;
-use crate::host::{HostError, ObserveRequest};
+use crate::host::{Host, HostError, ObserveRequest};
 
 /// A short account of what a container looks like.
 pub(super) fn seen(container: Option<&ObservedContainer>) -> Seen {
@@ -25,21 +27,45 @@ pub(super) fn seen(container: Option<&ObservedContainer>) -> Seen {
     }
 }
 
-/// Looks, again and again while the trouble may pass.
-pub(super) fn observe_patiently(
-    env: &Env<'_>,
+/// Looks, again and again while the trouble may pass, with longer and longer pauses, and not
+/// when the person wants to stop.
+///
+/// # Errors
+/// The last one of the host.
+pub fn observe(
+    host: &dyn Host,
     request: &ObserveRequest,
+    limits: &Limits,
+    clock: &dyn Clock,
+    stop: &AtomicBool,
 ) -> Result<ObservedWorld, HostError> {
+    let mut pause = limits.first_pause;
     let mut tries = 0;
     loop {
         tries += 1;
-        match env.host.observe(request) {
-            Err(error) if error.kind != FailureKind::Permanent && tries < env.limits.attempts => {
-                env.clock.pause(env.limits.first_pause);
+        match host.observe(request) {
+            Err(error)
+                if error.kind != FailureKind::Permanent
+                    && tries < limits.attempts
+                    && !stop.load(Ordering::SeqCst) =>
+            {
+                tracing::warn!(%error, "looking at the host again");
+                clock.pause(pause);
+                pause = pause.saturating_mul(2).min(limits.longest_pause);
             }
             result => return result,
         }
     }
+}
+
+/// Looks as patiently within a run. What is in flight is finished, so the person's wish to stop
+/// does not count here.
+pub(super) fn observe_patiently(
+    env: &Env<'_>,
+    request: &ObserveRequest,
+) -> Result<ObservedWorld, HostError> {
+    let never = AtomicBool::new(false);
+    observe(env.host, request, &env.limits, env.clock, &never)
 }
 
 /// More than this of a message or of an output says nothing more to a person.

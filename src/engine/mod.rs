@@ -21,6 +21,7 @@ use crate::host::Host;
 use crate::journal::JournalError;
 use crate::steps::Options;
 
+pub use look::observe;
 pub use run::converge;
 
 /// Where events go. The journal is one; tests have others.

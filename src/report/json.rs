@@ -238,6 +238,7 @@ mod tests {
         };
         let report = Report {
             summary: &summary,
+            helps: &std::collections::BTreeMap::new(),
             took_ms: 12,
             durable_batches: 3,
             observations: 1,

@@ -27,6 +27,8 @@ pub struct Tracker {
     pub failed: u64,
     /// Whether lines about what went well are left out.
     pub quiet: bool,
+    /// What a person can do about those that failed, where that is known.
+    pub helps: BTreeMap<Ctid, String>,
 }
 
 /// What is known of a container that is being worked on.
@@ -111,6 +113,11 @@ impl Tracker {
                 retry,
                 ..
             } => {
+                if let Some(help) = failure.help.as_ref().filter(|help| !help.is_empty()) {
+                    self.helps.insert(ctid, help.clone());
+                } else {
+                    self.helps.remove(&ctid);
+                }
                 told.line = Some(if *retry {
                     let again = format!("{step}: attempt {attempt} failed, trying again");
                     let message = harmless(&failure.message);
@@ -226,6 +233,15 @@ impl Progress {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+impl Progress {
+    /// What a person can do about the containers that failed, where that is known.
+    #[must_use]
+    pub fn helps(&self) -> BTreeMap<Ctid, String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0.helps.clone()
+    }
 }
 
 impl Watcher for Progress {

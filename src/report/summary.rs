@@ -1,7 +1,9 @@
 //! What came of a run, for a person.
 
+use std::collections::BTreeMap;
+
 use super::plan::as_declared;
-use super::text::{BAD, STRONG, count, duration, paint};
+use super::text::{BAD, STRONG, count, duration, harmless, paint};
 use crate::domain::ids::Ctid;
 use crate::engine::{ContainerOutcome, Summary};
 
@@ -10,6 +12,8 @@ use crate::engine::{ContainerOutcome, Summary};
 pub struct Report<'a> {
     /// What came of it.
     pub summary: &'a Summary,
+    /// What a person can do about those that failed, where that is known.
+    pub helps: &'a BTreeMap<Ctid, String>,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
     /// How many times events were made durable together.
@@ -69,8 +73,12 @@ pub fn human(report: &Report<'_>) -> String {
     if summary.interrupted {
         text.push_str("Go on with `phoenix resume`.\n");
     } else if let Some(ctid) = report.first_failed() {
+        let what = match report.helps.get(&ctid) {
+            Some(help) => format!("What to do: {}", harmless(help)),
+            None => "When the cause is cured: `phoenix resume`.".to_owned(),
+        };
         text.push_str(&format!(
-            "What happened: `phoenix history {ctid}`. When the cause is cured: `phoenix resume`.\n"
+            "What happened: `phoenix history {ctid}`. {what}\n"
         ));
     }
     text
@@ -96,6 +104,7 @@ mod tests {
         };
         plain(&human(&Report {
             summary: &summary,
+            helps: &BTreeMap::from([(ctid(951), "look\x1b[2J at it".to_owned())]),
             took_ms: 3_200,
             durable_batches: 1,
             observations: 1,
@@ -150,6 +159,8 @@ mod tests {
              What happened: `phoenix history 950`. When the cause is cured: `phoenix resume`.\n"
         );
         assert_eq!(failed, expected);
+        let failed = shown(totals, false, &[(951, ContainerOutcome::Failed)]);
+        assert!(failed.ends_with("What happened: `phoenix history 951`. What to do: look at it\n"));
         let interrupted = shown(RunTotals::default(), true, &[]);
         assert!(interrupted.starts_with("Interrupted. Converged 0 containers"));
         assert!(interrupted.ends_with("Go on with `phoenix resume`.\n"));

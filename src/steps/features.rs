@@ -19,7 +19,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
 pub(super) fn run(cx: &Context<'_>, script: &Script) -> Result<Option<Action>, Problems> {
     let key = ReceiptKey::of(script);
     let receipt = receipt(cx, script, &key);
-    let again = cx.options.rerun.contains(&script.name);
+    let again = cx.options.reruns(cx.desired.ctid, &script.name);
     if cx.record.ambiguous.contains(&key) && !again {
         return Err(vec![Problem::new(
             "on_unknown",

@@ -20,7 +20,7 @@ use crate::domain::action::{Action, Mark};
 use crate::domain::desired::DesiredContainer;
 use crate::domain::diagnostic::Problem;
 use crate::domain::event::Owned;
-use crate::domain::ids::{JournalId, RunId};
+use crate::domain::ids::{Ctid, JournalId, RunId};
 use crate::domain::observed::{ObservedContainer, ObservedWorld};
 use crate::domain::record::ContainerRecord;
 use crate::domain::setting::{Changes, Settings};
@@ -38,6 +38,17 @@ pub struct Options {
     pub check_health: bool,
     /// Scripts, by name, that run again even where they have run.
     pub rerun: BTreeSet<String>,
+    /// Where they run again; empty: wherever they are declared.
+    pub rerun_in: BTreeSet<Ctid>,
+}
+
+impl Options {
+    /// Whether a person wants a script of a container to run again.
+    #[must_use]
+    pub fn reruns(&self, ctid: Ctid, script: &str) -> bool {
+        let here = self.rerun_in.is_empty() || self.rerun_in.contains(&ctid);
+        here && self.rerun.contains(script)
+    }
 }
 
 /// Everything that a comparison may look at.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -131,8 +132,7 @@ fn the_first_signal_finishes_what_is_being_done() {
             line.clear();
             assert_ne!(lines.read_line(&mut line).expect("a line"), 0, "it ended");
         }
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
-        kill_process(pid, signal).expect("sent");
+        send(&child, signal);
         let mut rest = String::new();
         lines.read_to_string(&mut rest).expect("text");
         let output = child.wait_with_output().expect("it ends");
@@ -149,4 +149,98 @@ fn the_first_signal_finishes_what_is_being_done() {
             &["create", "clone", "start", "run_script", "snapshot"],
         );
     }
+}
+
+/// Starts `apply`, whose first look at the host takes a while, and waits until it has begun.
+fn looking(site: &Site, begun: &Path) -> Child {
+    let faults = json!([{ "kind": "observe", "fault": "hang", "seconds": 2 }]);
+    let mut command = site.with_faults(&["apply", "--format", "json"], &faults);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    while !begun.exists() {
+        assert_eq!(child.try_wait().expect("a child"), None, "it ended");
+        std::thread::yield_now();
+    }
+    child
+}
+
+fn send(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
+    kill_process(pid, signal).expect("sent");
+}
+
+#[test]
+fn a_signal_before_the_run_begins_leaves_none() {
+    let site = Site::new();
+    let child = looking(&site, &site.state().join("journal"));
+    send(&child, Signal::INT);
+    let output = child.wait_with_output().expect("it ends");
+    let done = Done::of(&output).code(130);
+    assert_eq!(done.json()["error"]["kind"], "interrupted");
+    let runs = site.ok(&["runs", "--format", "json"]).json();
+    assert_eq!(runs, json!([]));
+    assert!(site.effects().is_empty());
+}
+
+#[test]
+fn an_apply_that_was_killed_before_its_run_began_is_not_forgotten() {
+    let site = Site::new();
+    let begun = site.state().join("begun");
+    let child = looking(&site, &begun);
+    send(&child, Signal::KILL);
+    let pid = child.id();
+    child.wait_with_output().expect("it ends");
+    assert!(begun.exists());
+    let words = format!("An apply (pid {pid}, ");
+    let resumed = site.ok(&["resume", "--format", "json"]).says(&words);
+    assert_eq!(resumed.json()["run"], Value::Null);
+    site.ok(&["resume"])
+        .says("ended before it began to change anything: run `phoenix apply`")
+        .prints("Nothing to resume: there was no run yet.");
+    site.apply();
+    assert!(!begun.exists(), "the run is in the journal");
+    assert!(!site.ok(&["resume"]).err.contains("An apply"));
+}
+
+#[test]
+fn an_apply_that_ends_by_itself_leaves_no_trace() {
+    let mut site = Site::new();
+    let begun = site.state().join("begun");
+    let faults = json!([{ "kind": "observe", "fault": "permanent" }]);
+    let output = site.with_faults(&["apply"], &faults).output();
+    Done::of(&output.expect("it starts")).code(6);
+    assert!(!begun.exists());
+    site.apply();
+    site.change(903, "storage_size_gb", json!(1));
+    site.run(&["apply"]).code(3);
+    assert!(!begun.exists());
+    // Killed later, what counts is in the journal.
+    site.change(903, "storage_size_gb", json!(5));
+    killed(
+        &site,
+        &json!([{ "kind": "resize", "fault": "exit-before" }]),
+    );
+    assert!(!begun.exists());
+}
+
+#[test]
+fn a_script_of_unknown_outcome_can_be_run_again_by_resume() {
+    let mut site = Site::new();
+    site.change(901, "on_unknown", json!("stop"));
+    killed(
+        &site,
+        &json!([{ "kind": "run_script", "ctid": 901, "fault": "exit-after" }]),
+    );
+    let stopped = site.run(&["resume"]).code(5);
+    let last = stopped.out.lines().last().expect("a line");
+    assert!(
+        last.contains("`phoenix apply 901 --rerun server`"),
+        "{last}"
+    );
+    assert!(!last.contains("`phoenix resume`"), "{last}");
+    site.run(&["resume"]).code(3);
+    site.run(&["resume", "--rerun", "sevrer"]).code(2);
+    let done = site.ok(&["resume", "--rerun", "server", "--format", "json"]);
+    assert_eq!(done.json()["converged"], 4);
+    site.ok(&["plan", "--exit-code"]);
 }

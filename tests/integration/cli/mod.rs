@@ -1,5 +1,6 @@
 //! The contract of the program: exit codes, documents, what is changed and what is not.
 
+mod contract;
 mod interruption;
 mod journal;
 mod mistakes;

@@ -253,6 +253,25 @@ fn scripts_run_again_when_a_person_says_so() {
 }
 
 #[test]
+fn scripts_run_again_in_the_named_containers_only() {
+    let mut site = Site::new();
+    site.set(901, "features", json!(["tools", "server"]));
+    site.write();
+    site.apply();
+    let before = site.effects().len();
+    let plan = site.ok(&["plan", "901", "--rerun", "tools", "--format", "json"]);
+    assert_eq!(plan.json()["changes"], 1);
+    site.ok(&["apply", "901", "--rerun", "tools"]);
+    let effects = site.effects().split_off(before);
+    assert_eq!(effects, [(Some(901), "run_script".to_owned())]);
+    site.ok(&["apply", "--rerun", "tools"]);
+    assert_eq!(site.effects().len(), before + 3);
+    site.run(&["apply", "900", "--rerun", "server"])
+        .code(2)
+        .says("none of the named containers declares a script of that name");
+}
+
+#[test]
 fn a_restart_is_shown_and_can_be_left_waiting() {
     let mut site = Site::new();
     site.apply();
