@@ -20,8 +20,7 @@ use crate::domain::ids::Ctid;
 use crate::domain::observed::ObservedWorld;
 use crate::domain::record::{Phase, Record, RunRecord};
 use crate::engine::{self, Begin, Env, Limits, Run};
-use crate::host::sim::SimHost;
-use crate::host::{Host as _, ObserveRequest};
+use crate::host::ObserveRequest;
 use crate::journal::{Journal, OpenOptions};
 use crate::report;
 use crate::report::progress::{Progress, Tracker};
@@ -45,17 +44,17 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
     let options = load::options(&args.wishes, desired)?;
     let stop = signals::stop_flag()?;
     let dir = state::directory(global)?;
-    let sim = host::open(global, out, desired)?;
+    let machine = host::open(global, out, desired)?;
     let journal = Journal::open(&OpenOptions {
         dir: &dir,
-        host: &sim.identity()?,
+        host: &machine.get().identity()?,
         now: clock::now(),
         new_id: clock::new_journal(),
     })?;
     let record = state::fold(&journal)?;
     remark_on_the_last(out, &record);
-    let seen = sim.observe(&ObserveRequest::all(desired))?;
-    host::explain(out, &seen);
+    let seen = machine.get().observe(&ObserveRequest::all(desired))?;
+    host::explain(global, out, &seen);
     let jobs = jobs(global);
     let started = RunStarted {
         operator: operator(),
@@ -78,7 +77,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
     let work = Work {
         loaded,
         dir: &dir,
-        sim,
+        machine,
         journal,
         record,
         seen,
@@ -107,11 +106,11 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
         same_files(&dir, &last, desired)?;
     }
     let stop = signals::stop_flag()?;
-    let sim = host::open(global, out, desired)?;
-    load::belongs(&journal, &dir, Some(&sim.identity()?))?;
+    let machine = host::open(global, out, desired)?;
+    load::belongs(&journal, &dir, Some(&machine.get().identity()?))?;
     let targets = last.started.targets.clone();
     load::selection(desired, &targets)?;
-    let seen = sim.observe(&ObserveRequest::all(desired))?;
+    let seen = machine.get().observe(&ObserveRequest::all(desired))?;
     let jobs = global.jobs.unwrap_or(last.started.jobs);
     let resumed = RunResumed {
         operator: operator(),
@@ -135,7 +134,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     let work = Work {
         loaded,
         dir: &dir,
-        sim,
+        machine,
         journal,
         record,
         seen,
@@ -240,7 +239,7 @@ fn same_files(dir: &Path, last: &RunRecord, desired: &DesiredState) -> Result<()
 struct Work<'a> {
     loaded: Loaded,
     dir: &'a Path,
-    sim: SimHost,
+    machine: host::AnyHost,
     journal: Journal,
     record: Record,
     seen: ObservedWorld,
@@ -262,7 +261,7 @@ impl Work<'_> {
         };
         let progress = progress(out, desired, &self.run.targets)?;
         let env = Env {
-            host: &self.sim,
+            host: self.machine.get(),
             recorder: &self.journal,
             clock: &SystemClock,
             watcher: &progress,
@@ -276,7 +275,7 @@ impl Work<'_> {
         let summary = result?;
         let took = clock::now().signed_duration_since(began).num_milliseconds();
         let durable_batches = self.journal.durable_batches();
-        let observations = self.sim.observations();
+        let observations = self.machine.observations();
         self.journal.close()?;
         tracing::info!(durable_batches, observations, "the run has ended");
         let report = Report {

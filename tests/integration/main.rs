@@ -1,5 +1,11 @@
 //! Tests of the whole: laws over generated worlds, crashes, the program itself.
 #![expect(unreachable_pub, reason = "one binary, nothing outside of it")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so by panicking, and says aloud what it skips"
+)]
 
 mod architecture;
 mod cli;
