@@ -12,5 +12,6 @@ mod cli;
 mod crash;
 mod crash_journal;
 mod laws;
+mod lxc;
 mod support;
 mod worlds;

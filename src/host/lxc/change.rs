@@ -24,6 +24,7 @@ impl Work<'_> {
         next: &ObservedContainer,
     ) -> Result<(), HostError> {
         let mut guest = self.config()?;
+        let filed = guest.clone();
         let eventual = next.eventual_settings();
         self.allocate(&mut guest, seen, &eventual)?;
         guest.template = next.template;
@@ -32,7 +33,8 @@ impl Work<'_> {
         self.write(&guest)?;
         if seen.status == Status::Running {
             let instance = self.instance()?;
-            self.apply_now(&instance, &seen.settings, &next.settings)?;
+            let given = instance.given(&filed).clone();
+            self.apply_now(&instance, &given, &seen.settings, &next.settings)?;
             self.note_running(&guest, &next.settings, instance.init)?;
         }
         Ok(())
@@ -107,13 +109,16 @@ impl Work<'_> {
     fn apply_now(
         &self,
         instance: &Instance,
-        before: &Settings,
+        given: &Settings,
+        seen: &Settings,
         after: &Settings,
     ) -> Result<(), HostError> {
-        let changed = |key: &Key| before.get(key) != after.get(key);
-        if [Key::Memory, Key::Swap, Key::Cores].iter().any(changed) {
-            self.limit(instance.init, before, after)?;
+        let differs = |key: &Key| seen.get(key) != after.get(key);
+        if [Key::Memory, Key::Swap, Key::Cores].iter().any(differs) {
+            self.limit(instance.init, seen, after)?;
         }
+        // What a person only wrote into the file is not in force: nothing is to be undone.
+        let changed = |key: &Key| given.get(key) != after.get(key);
         if let (true, Some(Value::Text(name))) =
             (changed(&Key::Hostname), after.get(&Key::Hostname))
         {
@@ -122,11 +127,11 @@ impl Work<'_> {
         for slot in 0..=u8::MAX {
             let key = Key::Net(slot);
             if changed(&key) {
-                let old = net(before.get(&key));
+                let old = net(given.get(&key));
                 self.plug(instance.init, old, net(after.get(&key)))?;
             }
             let key = Key::Mount(slot);
-            if let (None, Some(Value::Mount(mount))) = (before.get(&key), after.get(&key)) {
+            if let (None, Some(Value::Mount(mount))) = (given.get(&key), after.get(&key)) {
                 self.mount_now(instance, mount)?;
             }
         }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::domain::ids::Ctid;
 use crate::domain::options::Volume;
 
+/// What is remembered of receipts, beside a configuration.
+pub(super) const RECEIPTS: &str = "receipts.json";
+
 /// The paths of one host directory.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
@@ -30,6 +33,11 @@ impl Layout {
     /// The configuration that the running instance has.
     pub(super) fn running(&self, ctid: Ctid) -> PathBuf {
         self.container(ctid).join("config.running")
+    }
+
+    /// The receipts that were seen last on its disk.
+    pub(super) fn receipts(&self, ctid: Ctid) -> PathBuf {
+        self.container(ctid).join(RECEIPTS)
     }
 
     /// What LXC had to say at the last start.

@@ -1,6 +1,7 @@
 //! Start, stop, snapshots, and cleaning up after those that were killed.
 
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use super::failure::{at, transient};
 use super::guest::{Guest, loop_path, volume_point};
 use super::images;
 use super::inside::{Inside, Push};
+use super::layout::RECEIPTS;
 use super::make::volumes;
 use super::observe::{self, Instance};
 use super::work::Work;
@@ -90,6 +92,10 @@ impl Work<'_> {
         .failing_as(FailureKind::Transient)
         .run();
         started.map(drop).map_err(|error| {
+            // Until the monitor has ended, the container would be taken for a running one.
+            if let Err(left) = self.gone(&guest.settings) {
+                tracing::warn!(ctid = %self.ctid, %left, "something of the failed start is left");
+            }
             let said = fs::read_to_string(&log).unwrap_or_default();
             let errors: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
             let first = errors.first().and_then(|line| line.rsplit(" - ").next());
@@ -226,7 +232,7 @@ impl Work<'_> {
         fs::create_dir_all(&partial).map_err(|error| at("cannot make", &partial, &error))?;
         let text = self.preserved(&guest, name);
         let taken = images::write(&partial.join("config"), &text)
-            .and_then(|()| self.write_receipts(&partial, seen.receipts.as_ref()))
+            .and_then(|()| self.remember(&partial.join(RECEIPTS), seen.receipts.as_ref()))
             .and_then(|()| self.copies(seen, &guest, name));
         let taken = taken.and_then(|()| {
             fs::rename(&partial, &whole).map_err(|error| at("cannot name", &whole, &error))
@@ -257,16 +263,17 @@ impl Work<'_> {
         }
     }
 
-    fn write_receipts(
+    /// Writes down which receipts a disk has, for as long as it cannot be read.
+    pub(super) fn remember(
         &self,
-        dir: &std::path::Path,
+        path: &Path,
         receipts: Option<&Receipts>,
     ) -> Result<(), HostError> {
         let Some(receipts) = receipts else {
             return Ok(());
         };
         let text = serde_json::to_string(receipts).unwrap_or_default();
-        images::write(&dir.join("receipts.json"), &text)
+        images::write(path, &text)
     }
 
     fn copies(&self, seen: &ObservedContainer, guest: &Guest, name: &str) -> Result<(), HostError> {

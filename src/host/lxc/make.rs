@@ -8,10 +8,11 @@ use super::super::HostError;
 use super::failure::{at, permanent};
 use super::guest::Guest;
 use super::images::{self, Extract};
+use super::layout::RECEIPTS;
 use super::work::Work;
 use super::{facts, observe};
 use crate::domain::action::{CloneSpec, CreateSpec};
-use crate::domain::observed::ObservedContainer;
+use crate::domain::observed::{ObservedContainer, Receipts};
 use crate::domain::options::{Source, Volume};
 use crate::domain::setting::{Key, Settings, Value};
 use crate::domain::units::DiskSize;
@@ -61,7 +62,7 @@ impl Work<'_> {
             settings: next.settings.clone(),
             ..Guest::default()
         };
-        self.being_made(&mut guest, |guest| {
+        self.being_made(&mut guest, next.receipts.as_ref(), |guest| {
             for (key, volume, size) in volumes(&guest.settings) {
                 let image = self.place(&volume)?;
                 images::make(&image, size, guest.root(), self.lock())?;
@@ -102,7 +103,7 @@ impl Work<'_> {
             ..Guest::default()
         };
         let originals = volumes(&source.settings);
-        self.being_made(&mut guest, |guest| {
+        self.being_made(&mut guest, next.receipts.as_ref(), |guest| {
             for (key, volume, _) in volumes(&guest.settings) {
                 let Some((_, original, _)) = originals.iter().find(|(own, _, _)| *own == key)
                 else {
@@ -122,6 +123,7 @@ impl Work<'_> {
     fn being_made(
         &self,
         guest: &mut Guest,
+        receipts: Option<&Receipts>,
         fill: impl FnOnce(&mut Guest) -> Result<(), HostError>,
     ) -> Result<(), HostError> {
         let (creating, whole) = (
@@ -141,6 +143,7 @@ impl Work<'_> {
         fs::create_dir(&creating).map_err(|error| at("cannot make", &creating, &error))?;
         let config = creating.join("config");
         let made = images::write(&config, &guest.print(self.dialect, self.ctid))
+            .and_then(|()| self.remember(&creating.join(RECEIPTS), receipts))
             .and_then(|()| fill(guest))
             .and_then(|()| images::write(&config, &guest.print(self.dialect, self.ctid)))
             .and_then(|()| {

@@ -13,7 +13,7 @@ use super::facts;
 use super::failure::{self, at};
 use super::guest::{Dialect, Guest};
 use super::inside::Inside;
-use super::layout::{creating_of, ctid_of, file_name};
+use super::layout::{RECEIPTS, creating_of, ctid_of, file_name};
 use crate::domain::ids::Ctid;
 use crate::domain::model::unfinished;
 use crate::domain::observed::{Lock, ObservedContainer, ObservedWorld, Receipts, Snapshot, Status};
@@ -114,7 +114,7 @@ fn container(
         mark: declared.mark,
         settings: declared.settings.clone(),
         pending: Changes::new(),
-        receipts: None,
+        receipts: remembered(&dialect.layout.receipts(ctid)),
         snapshots,
     };
     if runs {
@@ -122,22 +122,10 @@ fn container(
         let instance = Instance::of(dialect, ctid)?;
         if let Some(instance) = instance {
             seen.receipts = instance.receipts(&declared);
-            seen.settings = instance.live(dialect, &declared);
-            seen.pending = difference(&seen.settings, &declared.settings);
+            (seen.settings, seen.pending) = instance.settings(dialect, &declared);
         }
     }
     Ok(Some(seen))
-}
-
-/// What waits: keys whose values in the file are not the live ones.
-fn difference(live: &Settings, file: &Settings) -> Changes {
-    let keys: BTreeSet<&Key> = live.keys().chain(file.keys()).collect();
-    let differing = keys
-        .into_iter()
-        .filter(|key| live.get(*key) != file.get(*key));
-    differing
-        .map(|key| (key.clone(), file.get(key).cloned()))
-        .collect()
 }
 
 /// A running container: its init, and the configuration that it was started with.
@@ -162,29 +150,52 @@ impl Instance {
         Ok(init.map(|init| Self { init, config }))
     }
 
-    fn receipts(&self, declared: &Guest) -> Option<Receipts> {
+    pub(super) fn receipts(&self, declared: &Guest) -> Option<Receipts> {
         let inside = Inside::of(self.init, declared.root()).ok()?;
         inside.receipts()
     }
 
-    /// The settings in force: those that it was started with, and what the kernel says of its
-    /// limits.
-    fn live(&self, dialect: &Dialect, declared: &Guest) -> Settings {
+    /// The settings that phoenix gave it, at its start or since.
+    pub(super) fn given<'a>(&'a self, declared: &'a Guest) -> &'a Settings {
         let config = self.config.as_ref().unwrap_or(declared);
-        let mut settings = config.settings.clone();
-        let membership =
-            fs::read_to_string(format!("/proc/{}/cgroup", self.init)).unwrap_or_default();
-        let read = |name: &str| {
-            let file = dialect.cgroups.file(&membership, name)?;
-            fs::read_to_string(file).ok()
-        };
-        for (key, value) in dialect.cgroups.read(&read) {
-            // A limit that was never asked for is no setting.
-            if settings.contains_key(&key) {
-                settings.insert(key, value);
+        &config.settings
+    }
+
+    /// The settings in force, and what waits for the next start. What a running container takes
+    /// at once never waits: there a person's change is shown, be it of the kernel's limit or of
+    /// the file.
+    fn settings(&self, dialect: &Dialect, declared: &Guest) -> (Settings, Changes) {
+        let given = self.given(declared);
+        let (mut live, mut pending) = (given.clone(), Changes::new());
+        let kernel = self.limits(dialect);
+        let keys: BTreeSet<&Key> = given.keys().chain(declared.settings.keys()).collect();
+        for key in keys {
+            let (noted, filed) = (given.get(key), declared.settings.get(key));
+            let limit = kernel.get(key).filter(|_| noted.is_some());
+            let shown = match limit {
+                Some(limit) if Some(limit) != noted => Some(limit),
+                _ => filed,
+            };
+            if key.hotplugs() {
+                match shown {
+                    Some(value) => _ = live.insert(key.clone(), value.clone()),
+                    None => _ = live.remove(key),
+                }
+            } else if noted != filed {
+                pending.insert(key.clone(), filed.cloned());
             }
         }
-        settings
+        (live, pending)
+    }
+
+    /// What the kernel says of its limits.
+    fn limits(&self, dialect: &Dialect) -> Settings {
+        let membership = fs::read_to_string(format!("/proc/{}/cgroup", self.init));
+        let membership = membership.unwrap_or_default();
+        dialect.cgroups.read(&|name: &str| {
+            let file = dialect.cgroups.file(&membership, name)?;
+            fs::read_to_string(file).ok()
+        })
     }
 }
 
@@ -201,6 +212,13 @@ pub(super) fn init_of(dialect: &Dialect, ctid: Ctid) -> Result<Option<u32>, Host
     let job = job.with([dialect.layout.dir.as_os_str()]);
     let found = job.with(["-n", &ctid.to_string(), "-p", "-H"]).run()?;
     Ok(found.stdout.trim().parse().ok())
+}
+
+/// The receipts that phoenix saw last on a disk that cannot be read now. Once the container
+/// runs, its disk decides.
+pub(super) fn remembered(path: &Path) -> Option<Receipts> {
+    let bytes = fs::read(path).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// The snapshots, oldest first, and the lock of one that was never finished.
@@ -222,8 +240,7 @@ fn snapshots(dialect: &Dialect, ctid: Ctid) -> Result<(Vec<Snapshot>, Option<Loc
         };
         let made = entry.metadata().and_then(|facts| facts.modified()).ok();
         let guest = preserved(dialect, ctid, &name, &text);
-        let receipts = fs::read(entry.path().join("receipts.json")).ok();
-        let receipts = receipts.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let receipts = remembered(&entry.path().join(RECEIPTS));
         found.push((
             made,
             Snapshot {

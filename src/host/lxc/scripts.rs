@@ -130,6 +130,8 @@ impl Work<'_> {
             }
         });
         inside.remove(RUNS, &run);
+        let path = self.layout().receipts(self.ctid);
+        self.remember(&path, inside.receipts().as_ref())?;
         ran
     }
 
