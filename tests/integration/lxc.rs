@@ -408,6 +408,7 @@ fn a_fleet_of_real_containers_converges_and_drift_is_cured() {
         .mode();
     assert_eq!(mode & 0o7777, 0o750);
 
+    hotplug(&mut site);
     drift(&site);
     growth(&mut site);
     reboot(&site);
@@ -424,6 +425,40 @@ fn a_fleet_of_real_containers_converges_and_drift_is_cured() {
         run("sleep", &["0.05"]);
     }
     assert!(quiet(), "{:?}", site.left_over());
+}
+
+/// What a running container takes at once: without a restart, and for good.
+fn hotplug(site: &mut Site) {
+    let init = site.inside(812, "stat -c %Z /proc/1");
+    site.hypervisor["shared_volumes"]["site"]["mounts"]["812"] = json!("/srv/site");
+    let volume =
+        json!([{ "name": "late", "pool": "pool", "size_gb": 1, "mount_point": "/late/data" }]);
+    site.change(812, "volumes", volume);
+    site.change(812, "name", json!("renamed"));
+    site.change(812, "memory_mb", json!(80));
+    let network = &mut site.lxc["lxc_configs"]["812"]["network_config"];
+    network["ip"] = json!(format!("{}.212/24", site.subnet));
+    site.write();
+    site.run(&["plan"]).code(0).prints(" 0 restarts, 0 scripts");
+    let done = site.apply();
+    assert_eq!(done["mutations"], 3, "{done}");
+    let shown = site.inside(
+        812,
+        "hostname; cat /etc/hostname; stat -c %a /srv/site; ls /late/data; ip -4 -o addr show eth0",
+    );
+    assert!(
+        shown.starts_with("renamed\nrenamed\n750\nlost+found\n"),
+        "{shown}"
+    );
+    assert!(shown.contains(".212/24"), "{shown}");
+    assert_eq!(
+        site.inside(812, "stat -c %Z /proc/1"),
+        init,
+        "it was restarted"
+    );
+    site.run(&["plan", "--exit-code"]).code(0);
+    site.change(812, "memory_mb", json!(64));
+    assert_eq!(site.apply()["mutations"], 1);
 }
 
 /// What a person does by hand, what the plan says of it, and how many changes cure it.
@@ -450,7 +485,7 @@ fn drift(site: &Site) {
         ),
         (
             "address",
-            &|| site.edit(812, |text| text.replace(".112/24", ".222/24")),
+            &|| site.edit(812, |text| text.replace(".212/24", ".222/24")),
             ".222/24 → ",
         ),
         (
@@ -760,7 +795,7 @@ fn killed_at_many_moments_it_goes_on_and_does_nothing_twice() {
     }
     let site = small();
     let kills = kill_until_done(&site, false);
-    println!("{kills} kills hit a run that was under way");
+    eprintln!("{kills} kills hit a run that was under way");
     assert!(kills > 2, "hardly a kill hit");
     whole(&site);
     assert_eq!(site.inside(800, "cat /etc/ran"), "base 800");
@@ -778,7 +813,7 @@ fn killed_with_all_that_it_started_it_goes_on() {
     }
     let site = small();
     let kills = kill_until_done(&site, true);
-    println!("{kills} kills hit a run that was under way");
+    eprintln!("{kills} kills hit a run that was under way");
     assert!(kills > 2, "hardly a kill hit");
     whole(&site);
     assert!(site.inside(801, "cat /etc/ran").ends_with("app 801"));

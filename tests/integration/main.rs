@@ -3,7 +3,6 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stderr,
-    clippy::print_stdout,
     reason = "a test that cannot go on says so by panicking, and says aloud what it skips"
 )]
 

@@ -5,9 +5,11 @@ use std::fs;
 
 use super::super::HostError;
 use super::super::process::Job;
-use super::failure::at;
+use super::failure::{at, transient};
 use super::guest::Guest;
 use super::images;
+use super::inside::Inside;
+use super::life::name_file;
 use super::make::volumes;
 use super::observe::{self, Instance};
 use super::work::Work;
@@ -30,14 +32,20 @@ impl Work<'_> {
         guest.template = next.template;
         guest.settings = eventual;
         guest.making.clear();
-        self.write(&guest)?;
+        // The files follow what is in force: nothing is shown as done that was refused.
         if seen.status == Status::Running {
             let instance = self.instance()?;
             let given = instance.given(&filed).clone();
-            self.apply_now(&instance, &given, &seen.settings, &next.settings)?;
+            self.apply_now(
+                &instance,
+                guest.root(),
+                &given,
+                &seen.settings,
+                &next.settings,
+            )?;
             self.note_running(&guest, &next.settings, instance.init)?;
         }
-        Ok(())
+        self.write(&guest)
     }
 
     /// Writes down which settings are in force.
@@ -109,6 +117,7 @@ impl Work<'_> {
     fn apply_now(
         &self,
         instance: &Instance,
+        root: (u32, u32),
         given: &Settings,
         seen: &Settings,
         after: &Settings,
@@ -123,12 +132,15 @@ impl Work<'_> {
             (changed(&Key::Hostname), after.get(&Key::Hostname))
         {
             self.name_now(instance.init, name)?;
+            let inside = Inside::of(instance.init, root)
+                .map_err(|_| transient("the container has just stopped"))?;
+            name_file(&inside, name)?;
         }
         for slot in 0..=u8::MAX {
             let key = Key::Net(slot);
             if changed(&key) {
                 let old = net(given.get(&key));
-                self.plug(instance.init, old, net(after.get(&key)))?;
+                self.plug(instance.init, slot, old, net(after.get(&key)))?;
             }
             let key = Key::Mount(slot);
             if let (None, Some(Value::Mount(mount))) = (given.get(&key), after.get(&key)) {
@@ -175,7 +187,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    pub(super) fn name_now(&self, init: u32, name: &str) -> Result<(), HostError> {
+    fn name_now(&self, init: u32, name: &str) -> Result<(), HostError> {
         let job = Job::new([
             "nsenter",
             "-t",
@@ -189,7 +201,13 @@ impl Work<'_> {
     }
 
     /// Takes an interface away and puts the new one in its place.
-    fn plug(&self, init: u32, old: Option<&Net>, new: Option<&Net>) -> Result<(), HostError> {
+    fn plug(
+        &self,
+        init: u32,
+        slot: u8,
+        old: Option<&Net>,
+        new: Option<&Net>,
+    ) -> Result<(), HostError> {
         let field = |value: Option<&String>| value.cloned().unwrap_or_default();
         let empty = Net::default();
         let net = new.unwrap_or(&empty);
@@ -197,8 +215,8 @@ impl Work<'_> {
             .ip
             .as_ref()
             .filter(|ip| !matches!(ip.as_str(), "dhcp" | "manual"));
-        // LXC takes the host's end of such a pair away with the container's.
-        let host_end = format!("vp{}{}", init, net.name.len());
+        // The kernel takes the host's end of such a pair away with the container's.
+        let host_end = format!("vp{init}n{slot}");
         let up = net.other.get("link_down").is_none_or(|down| down != "1");
         Job::new(["sh", "-euc", PLUG, "phoenix-plug"])
             .with([
@@ -251,23 +269,23 @@ fn net(value: Option<&Value>) -> Option<&Net> {
 /// `$1` init, `$2` the old interface, `$3` the new one, `$4` its end on the host, `$5` bridge,
 /// `$6` hardware address, `$7` address, `$8` gateway, `$9` up or down, `${10}` its MTU.
 const PLUG: &str = r#"
-in() { nsenter -t "$init" -n -- ip "$@"; }
+inner() { nsenter -t "$init" -n -- ip "$@"; }
 init=$1
-if [ -n "$2" ] && in link show dev "$2" >/dev/null 2>&1; then in link del dev "$2"; fi
+if [ -n "$2" ] && inner link show dev "$2" >/dev/null 2>&1; then inner link del dev "$2"; fi
 [ -n "$3" ] || exit 0
-if in link show dev "$3" >/dev/null 2>&1; then in link del dev "$3"; fi
+if inner link show dev "$3" >/dev/null 2>&1; then inner link del dev "$3"; fi
 ip link del dev "$4" 2>/dev/null || :
 ip link add "$4" type veth peer name "$4p"
 trap 'ip link del dev "$4" 2>/dev/null || :' EXIT
 ip link set "$4p" netns "$init"
-in link set dev "$4p" name "$3"
-if [ -n "$6" ]; then in link set dev "$3" address "$6"; fi
-if [ -n "${10}" ]; then ip link set dev "$4" mtu "${10}"; in link set dev "$3" mtu "${10}"; fi
+inner link set dev "$4p" name "$3"
+if [ -n "$6" ]; then inner link set dev "$3" address "$6"; fi
+if [ -n "${10}" ]; then ip link set dev "$4" mtu "${10}"; inner link set dev "$3" mtu "${10}"; fi
 if [ -n "$5" ]; then ip link set dev "$4" master "$5"; fi
 ip link set dev "$4" up
-if [ -n "$7" ]; then in address add "$7" broadcast + dev "$3"; fi
-in link set dev "$3" "$9"
-if [ -n "$8" ] && [ "$9" = up ]; then in route add default via "$8" dev "$3"; fi
+if [ -n "$7" ]; then inner address add "$7" broadcast + dev "$3"; fi
+inner link set dev "$3" "$9"
+if [ -n "$8" ] && [ "$9" = up ]; then inner route add default via "$8" dev "$3"; fi
 trap - EXIT
 "#;
 

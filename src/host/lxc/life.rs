@@ -143,13 +143,7 @@ impl Work<'_> {
             .map_err(|_| transient("the container stopped right after its start"))?;
         inside.sweep();
         if let Some(Value::Text(name)) = guest.settings.get(&Key::Hostname) {
-            let content = format!("{name}\n");
-            let push = Push {
-                name: "hostname",
-                content: content.as_bytes(),
-                mode: 0o644,
-            };
-            inside.replace("etc", &push)?;
+            name_file(&inside, name)?;
         }
         if let Some(Value::Text(servers)) = guest.settings.get(&Key::Nameserver) {
             let lines: String = servers
@@ -359,6 +353,17 @@ impl Drop for Frozen<'_> {
             tracing::error!(ctid = %self.0.ctid, %error, "the container stands still");
         }
     }
+}
+
+/// The file that an init takes the container's name from.
+pub(super) fn name_file(inside: &Inside, name: &str) -> Result<(), HostError> {
+    let content = format!("{name}\n");
+    let push = Push {
+        name: "hostname",
+        content: content.as_bytes(),
+        mode: 0o644,
+    };
+    inside.replace("etc", &push)
 }
 
 /// Writes out the file system at a path of a container.
