@@ -7,6 +7,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use phoenix::host::lxc::{LxcHost, LxcNeeds, LxcOptions};
+use phoenix::host::sim::{FaultPlan, Latency, SimFacts, SimHost, SimOptions};
+use phoenix::host::{Host, ObserveRequest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -817,4 +820,86 @@ fn killed_with_all_that_it_started_it_goes_on() {
     assert!(kills > 2, "hardly a kill hit");
     whole(&site);
     assert!(site.inside(801, "cat /etc/ran").ends_with("app 801"));
+}
+
+/// Ids that differ from run to run are taken out.
+fn anonymous(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match key.as_str() {
+                    "run" | "journal" => *value = Value::Null,
+                    _ => anonymous(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(anonymous),
+        _ => {}
+    }
+}
+
+fn seen(host: &dyn Host) -> Value {
+    let world = host
+        .observe(&ObserveRequest::default())
+        .expect("it is looked at");
+    let containers = world.containers.iter().map(|(ctid, container)| {
+        let mut value = serde_json::to_value(&**container).expect("a document");
+        anonymous(&mut value);
+        (ctid.to_string(), value)
+    });
+    Value::Object(containers.collect())
+}
+
+#[test]
+fn the_simulated_host_shows_the_same_plan_and_the_same_world() {
+    if !able("the_simulated_host_shows_the_same_plan_and_the_same_world") {
+        return;
+    }
+    let mut site = fleet();
+    // Scripts and checks are not run there.
+    for ctid in site.ids() {
+        site.lxc["lxc_configs"][ctid.to_string()]["health_check"] = Value::Null;
+    }
+    site.write();
+    let facts = json!({
+        "storages": { "pool": { "kind": "loop" } },
+        "bridges": [site.bridge],
+        "templates": ["tiny.tar.gz"],
+    });
+    site.text("facts.json", &facts.to_string());
+    let simulated = |arguments: &[&str]| {
+        let mut command = phoenix();
+        command.env("PHOENIX_SIM_FACTS", site.path("facts.json"));
+        command
+            .arg("--host")
+            .arg(format!("sim:{}", site.path("sim").display()));
+        command.arg("--config").arg(site.dir.path());
+        command
+            .arg("--state")
+            .arg(site.path("sim-state"))
+            .args(arguments);
+        Done::of(&command.output().expect("it starts")).code(0)
+    };
+    let plan = ["plan", "--format", "json"];
+    assert_eq!(site.run(&plan).json(), simulated(&plan).json());
+    assert_eq!(site.apply()["failed"], 0);
+    simulated(&["apply"]);
+    let real = LxcHost::open(LxcOptions {
+        dir: site.path("lxc"),
+        needs: LxcNeeds::default(),
+        works: false,
+        new_identity: uuid::Uuid::nil(),
+    });
+    let model = SimHost::open(SimOptions {
+        dir: site.path("sim"),
+        facts: SimFacts::read(&site.path("facts.json")).expect("facts"),
+        latency: Latency::default(),
+        faults: FaultPlan::default(),
+        new_identity: uuid::Uuid::nil(),
+    });
+    let (real, model) = (seen(&real.expect("real")), seen(&model.expect("simulated")));
+    for ctid in site.ids().iter().map(u32::to_string) {
+        assert!(real[&ctid]["settings"].is_object(), "{ctid} was not seen");
+        assert_eq!(real[&ctid], model[&ctid], "{ctid}");
+    }
 }

@@ -6,14 +6,14 @@
 //! every container of phoenix has are known and not shown. All others are `lxc.*` settings, or
 //! a person's remarks: they stay where they are.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::cgroup::Cgroups;
 use super::layout::Layout;
-use super::text::{self, Line, escaped, unescaped};
+use super::reader::Reader;
+use super::text::{self, Line, escaped};
 use crate::domain::action::Mark;
-use crate::domain::ids::{Ctid, JournalId};
+use crate::domain::ids::Ctid;
 use crate::domain::options::{Mount, Net, Source, Startup};
 use crate::domain::setting::{Key, Settings, Value};
 
@@ -48,16 +48,17 @@ pub(super) struct Guest {
     pub(super) remarks: Vec<String>,
 }
 
-const MARK: &str = "mark";
-const UNPRIVILEGED: &str = "unprivileged";
-const TEMPLATE: &str = "template";
-const HALT: &str = "halt";
-const INSTANCE: &str = "instance";
-const MAKING: &str = "making";
-const EXPLICIT: &str = "explicit";
-const IDMAP: &str = "lxc.idmap";
+pub(super) const MARK: &str = "mark";
+pub(super) const UNPRIVILEGED: &str = "unprivileged";
+pub(super) const TEMPLATE: &str = "template";
+pub(super) const HALT: &str = "halt";
+pub(super) const INSTANCE: &str = "instance";
+pub(super) const MAKING: &str = "making";
+pub(super) const EXPLICIT: &str = "explicit";
+pub(super) const IDMAP: &str = "lxc.idmap";
 const PROFILE: &str = "lxc.apparmor.profile";
-const HEADER: &str = "# Written by phoenix, which keeps remarks and other lxc.* lines as they are.";
+pub(super) const HEADER: &str =
+    "# Written by phoenix, which keeps remarks and other lxc.* lines as they are.";
 
 impl Guest {
     /// Where root of the container is on the host.
@@ -133,7 +134,7 @@ impl Guest {
     }
 
     /// Lines that a container of phoenix has whatever is declared.
-    fn base(&self, dialect: &Dialect) -> Vec<Line> {
+    pub(super) fn base(&self, dialect: &Dialect) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut add = |key: &str, value: &str| lines.push(Line::entry(key, value));
         if dialect.common {
@@ -202,11 +203,11 @@ impl Guest {
     }
 }
 
-const HOSTNAME: &str = "lxc.uts.name";
-const AUTOSTART: &str = "lxc.start.auto";
-const ORDER: &str = "lxc.start.order";
-const DELAY: &str = "lxc.start.delay";
-const ROOTFS: &str = "lxc.rootfs.path";
+pub(super) const HOSTNAME: &str = "lxc.uts.name";
+pub(super) const AUTOSTART: &str = "lxc.start.auto";
+pub(super) const ORDER: &str = "lxc.start.order";
+pub(super) const DELAY: &str = "lxc.start.delay";
+pub(super) const ROOTFS: &str = "lxc.rootfs.path";
 const NESTED_PROC: &str = "proc dev/.lxc/proc proc create=dir,optional 0 0";
 const NESTED_SYS: &str = "sys dev/.lxc/sys sysfs create=dir,optional 0 0";
 
@@ -248,13 +249,13 @@ fn net_lines(slot: u8, net: &Net) -> Vec<Line> {
     lines
 }
 
-fn is_address(ip: &str) -> bool {
+pub(super) fn is_address(ip: &str) -> bool {
     !matches!(ip, "dhcp" | "manual")
 }
 
 /// The line that mounts something: a host directory, or the place where a volume is mounted in
 /// the monitor's mount namespace.
-fn mount_entry(layout: &Layout, ctid: Ctid, slot: u8, mount: &Mount) -> String {
+pub(super) fn mount_entry(layout: &Layout, ctid: Ctid, slot: u8, mount: &Mount) -> String {
     let source = match &mount.source {
         Source::Host(path) => path.clone(),
         Source::Volume(_) => volume_point(layout, ctid, slot),
@@ -279,274 +280,227 @@ pub(super) fn volume_point(layout: &Layout, ctid: Ctid, slot: u8) -> String {
     point.to_string_lossy().into_owned()
 }
 
-/// Takes a file apart.
-struct Reader<'a> {
-    dialect: &'a Dialect,
-    ctid: Ctid,
-    notes: Vec<(String, String)>,
-    entries: Vec<(String, String)>,
-    remarks: Vec<String>,
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-impl<'a> Reader<'a> {
-    fn new(dialect: &'a Dialect, ctid: Ctid, text: &str) -> Self {
-        let mut reader = Self {
-            dialect,
-            ctid,
-            notes: Vec::new(),
-            entries: Vec::new(),
-            remarks: Vec::new(),
+    use super::*;
+
+    fn dialect(unified: bool) -> Dialect {
+        Dialect {
+            layout: Layout { dir: "/d".into() },
+            cgroups: Cgroups {
+                unified,
+                memory: true,
+                swap: true,
+                cpu: true,
+            },
+            apparmor: false,
+            common: true,
+        }
+    }
+
+    fn ctid() -> Ctid {
+        Ctid::try_from(900).expect("an id")
+    }
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let read = |(key, text): &(&str, &str)| {
+            let key: Key = key.parse().expect("a key");
+            let value = key.parse_value(text).expect("a value");
+            (key, value)
         };
-        for line in text::parse(text) {
-            match line {
-                Line::Note(key, value) => reader.notes.push((key, value)),
-                Line::Entry(key, value) => reader.entries.push((key, value)),
-                Line::Raw(raw) if raw == HEADER => {}
-                Line::Raw(raw) => reader.remarks.push(raw),
-            }
-        }
-        reader
+        pairs.iter().map(read).collect()
     }
 
-    fn note(&self, key: &str) -> Option<&str> {
-        let found = self.notes.iter().find(|(own, _)| own == key);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    fn notes(&self, key: &str) -> Vec<String> {
-        let own = self.notes.iter().filter(|(own, _)| own == key);
-        own.map(|(_, value)| value.clone()).collect()
-    }
-
-    /// The value of the last line of a key; all its lines are taken away.
-    fn take(&mut self, key: &str) -> Option<String> {
-        let mut last = None;
-        self.entries.retain_mut(|(own, value)| {
-            let mine = own == key;
-            if mine {
-                last = Some(std::mem::take(value));
-            }
-            !mine
-        });
-        last
-    }
-
-    fn read(mut self) -> Guest {
-        let mut guest = Guest {
-            mark: self.note(MARK).and_then(mark),
-            unprivileged: self.note(UNPRIVILEGED) == Some("1"),
-            template: self.note(TEMPLATE) == Some("1"),
-            halt: self.note(HALT).map(str::to_owned),
-            instance: self.note(INSTANCE).and_then(pair),
-            making: self.notes(MAKING),
-            settings: Settings::new(),
-            remarks: std::mem::take(&mut self.remarks),
-        };
-        let ours = self.note("rootfs").is_some();
-        // A container made by hand says that it is unprivileged by its map alone.
-        guest.unprivileged |= !ours && self.entries.iter().any(|(key, _)| key == IDMAP);
-        self.noted(&mut guest.settings);
-        self.hide_base(&guest);
-        self.settings(&mut guest.settings, ours);
-        for (key, value) in std::mem::take(&mut self.entries) {
-            let lines = guest
-                .settings
-                .entry(Key::Lxc(key))
-                .or_insert_with(|| Value::Lines(Vec::new()));
-            if let Value::Lines(lines) = lines {
-                lines.push(value);
-            }
-        }
-        guest
-    }
-
-    /// Settings that stand in notes alone.
-    fn noted(&self, settings: &mut Settings) {
-        for (name, text) in &self.notes {
-            let Ok(key) = name.parse::<Key>() else {
-                continue;
-            };
-            let alone = match &key {
-                Key::Nameserver | Key::Features | Key::Rootfs | Key::Unused(_) => true,
-                Key::Memory | Key::Swap | Key::Cores => self.dialect.cgroups.lacks(&key),
-                Key::Other(name) => !OWN_NOTES.contains(&name.as_str()),
-                _ => false,
-            };
-            if let (true, Ok(value)) = (alone, key.parse_value(text)) {
-                settings.insert(key, value);
-            }
+    fn whole() -> Guest {
+        Guest {
+            unprivileged: true,
+            halt: Some("SIGUSR2".to_owned()),
+            settings: settings(&[
+                ("hostname", "web"),
+                ("memory", "256"),
+                ("swap", "0"),
+                ("cores", "2"),
+                ("onboot", "1"),
+                ("startup", "order=1,up=2,down=3"),
+                ("nameserver", "9.9.9.9"),
+                ("features", "nesting=1,keyctl=1"),
+                (
+                    "net0",
+                    "name=eth0,bridge=br0,ip=10.0.0.2/24,gw=10.0.0.1,hwaddr=BC:24:11:00:00:01,type=veth,firewall=1",
+                ),
+                ("net1", "name=eth1,bridge=br0,ip=dhcp,type=veth"),
+                ("mp0", "/srv/a b,mp=/srv/a b,ro=1"),
+                ("mp1", "pool:vm-900-disk-1,mp=/data,size=1G"),
+                ("rootfs", "pool:vm-900-disk-0,size=2G"),
+                ("unused0", "pool:vm-900-disk-7"),
+                ("lxc.environment", "A=b c"),
+                ("lxc.apparmor.profile", "unconfined"),
+                ("arch", "amd64"),
+            ]),
+            ..Guest::default()
         }
     }
 
-    /// Takes away the lines that every container has, unless they were asked for.
-    fn hide_base(&mut self, guest: &Guest) {
-        let explicit = self.notes(EXPLICIT);
+    #[test]
+    fn everything_round_trips() {
+        for unified in [false, true] {
+            let dialect = dialect(unified);
+            let guest = whole();
+            let text = guest.print(&dialect, ctid());
+            assert_eq!(Guest::parse(&dialect, ctid(), &text), guest, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_kernel_is_still_known() {
+        let text = whole().print(&dialect(false), ctid());
         let other = Dialect {
-            apparmor: !self.dialect.apparmor,
-            common: true,
-            ..self.dialect.clone()
+            apparmor: true,
+            ..dialect(false)
         };
-        let here = Dialect {
-            common: true,
-            ..self.dialect.clone()
-        };
-        for line in [guest.base(&here), guest.base(&other)].concat() {
-            if let Line::Entry(key, value) = line
-                && !explicit.contains(&key)
-            {
-                self.entries
-                    .retain(|own| *own != (key.clone(), value.clone()));
-            }
-        }
+        assert_eq!(Guest::parse(&other, ctid(), &text), whole());
     }
 
-    fn settings(&mut self, settings: &mut Settings, ours: bool) {
-        if let Some(name) = self.take(HOSTNAME) {
-            settings.insert(Key::Hostname, Value::Text(name));
+    /// What a person changes with an editor, and what is seen of it.
+    #[test]
+    fn a_change_by_hand_is_seen() {
+        let dialect = dialect(false);
+        let text = whole().print(&dialect, ctid());
+        for (from, to, key, value) in [
+            (
+                "limit_in_bytes = 256M",
+                "limit_in_bytes = 1G",
+                "memory",
+                Some("1024"),
+            ),
+            (
+                "lxc.uts.name = web",
+                "lxc.uts.name = other",
+                "hostname",
+                Some("other"),
+            ),
+            (
+                "ipv4.address = 10.0.0.2/24",
+                "ipv4.address = 10.0.0.3/24",
+                "net0",
+                Some(
+                    "name=eth0,bridge=br0,firewall=1,gw=10.0.0.1,hwaddr=BC:24:11:00:00:01,ip=10.0.0.3/24,type=veth",
+                ),
+            ),
+            (
+                "lxc.start.auto = 1",
+                "lxc.start.auto = 0",
+                "onboot",
+                Some("0"),
+            ),
+            (
+                "/d/900/mnt/mp1 data none bind,",
+                "/srv/x data none bind,",
+                "mp1",
+                Some("/srv/x,mp=/data"),
+            ),
+            (
+                "/d/900/mnt/mp1 data none bind,create=dir 0 0",
+                "tmpfs other tmpfs create=dir 0 0",
+                "mp1",
+                None,
+            ),
+            ("lxc.environment = A=b c", "", "lxc.environment", None),
+        ] {
+            assert!(text.contains(from), "no {from} in\n{text}");
+            let guest = Guest::parse(&dialect, ctid(), &text.replace(from, to));
+            let key: Key = key.parse().expect("a key");
+            let shown = guest.settings.get(&key).map(Value::to_string);
+            assert_eq!(shown.as_deref(), value, "{to}");
         }
-        if let Some(auto) = self.take(AUTOSTART) {
-            settings.insert(Key::Onboot, Value::Flag(auto == "1"));
-        }
-        self.startup(settings);
-        self.limits(settings, ours);
-        for slot in 0..=u8::MAX {
-            self.net(slot, settings);
-        }
-        self.mounts(settings);
-        if let Some(Value::Rootfs(rootfs)) = settings.get(&Key::Rootfs) {
-            let image = self.dialect.layout.volume(&rootfs.volume);
-            let usual = image.map(|image| (ROOTFS.to_owned(), loop_path(&image)));
-            self.entries.retain(|entry| Some(entry) != usual.as_ref());
-        }
+        let unlimited: String = text
+            .lines()
+            .filter(|line| !line.contains("memory.limit"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let guest = Guest::parse(&dialect, ctid(), &unlimited);
+        assert_eq!(guest.settings.get(&Key::Memory), Some(&Value::Number(0)));
     }
 
-    fn startup(&mut self, settings: &mut Settings) {
-        let noted: Option<Startup> = self.note("startup").and_then(|text| text.parse().ok());
-        let order = self.take(ORDER).and_then(|text| text.parse().ok());
-        let up = self.take(DELAY).and_then(|text| text.parse().ok());
-        let down = noted.and_then(|noted| noted.down);
-        let startup = Startup { order, up, down };
-        if startup != Startup::default() {
-            settings.insert(Key::Startup, Value::Startup(startup));
+    #[test]
+    fn what_is_a_persons_stays() {
+        let dialect = dialect(false);
+        let text = format!(
+            "{}# mine\n\nlxc.mount.entry = tmpfs mine tmpfs create=dir 0 0\n",
+            whole().print(&dialect, ctid())
+        );
+        let mut guest = Guest::parse(&dialect, ctid(), &text);
+        assert_eq!(guest.remarks, ["# mine", ""]);
+        guest.settings.insert(Key::Memory, Value::Number(512));
+        let text = guest.print(&dialect, ctid());
+        for kept in [
+            "# mine\n",
+            "lxc.mount.entry = tmpfs mine tmpfs create=dir 0 0\n",
+        ] {
+            assert!(text.contains(kept), "{text}");
         }
+        assert_eq!(Guest::parse(&dialect, ctid(), &text), guest);
     }
 
-    fn limits(&mut self, settings: &mut Settings, ours: bool) {
-        let cgroups = self.dialect.cgroups;
-        let prefix = if cgroups.unified {
-            "lxc.cgroup2."
-        } else {
-            "lxc.cgroup."
-        };
-        let mut found = BTreeMap::new();
-        self.entries.retain(|(key, value)| {
-            let mine = cgroups.owns(key);
-            if let (true, Some(file)) = (mine, key.strip_prefix(prefix)) {
-                found.insert(file.to_owned(), value.clone());
-            }
-            !mine
-        });
-        if ours || !found.is_empty() {
-            settings.extend(cgroups.read(&|file| found.get(file).cloned()));
-        }
+    #[test]
+    fn root_of_a_container_is_found_on_the_host() {
+        assert_eq!(whole().root(), (100_000, 100_000));
+        assert_eq!(Guest::default().root(), (0, 0));
+        let map = vec!["u 0 200000 1000".to_owned(), "g 0 300000 1000".to_owned()];
+        let mut guest = whole();
+        let key = Key::Lxc(IDMAP.to_owned());
+        guest.settings.insert(key, Value::Lines(map));
+        assert_eq!(guest.root(), (200_000, 300_000));
     }
 
-    fn net(&mut self, slot: u8, settings: &mut Settings) {
-        let prefix = format!("lxc.net.{slot}.");
-        if !self.entries.iter().any(|(key, _)| key.starts_with(&prefix)) {
-            return;
-        }
-        let noted = self.note(&format!("net{slot}")).map(str::parse::<Net>);
-        let noted = noted.and_then(Result::ok).unwrap_or_default();
-        let mut part = |name: &str| self.take(&format!("{prefix}{name}"));
-        let mut net = Net {
-            name: part("name").unwrap_or_else(|| format!("eth{slot}")),
-            bridge: part("link"),
-            ip: part("ipv4.address"),
-            gw: part("ipv4.gateway"),
-            hwaddr: part("hwaddr"),
-            other: noted.other,
-        };
-        let pairs = [("type", part("type")), ("mtu", part("mtu"))];
-        if part("flags").is_some() {
-            net.other.remove("link_down");
-        } else {
-            net.other.insert("link_down".to_owned(), "1".to_owned());
-        }
-        for (key, value) in pairs {
-            match value {
-                Some(value) => _ = net.other.insert(key.to_owned(), value),
-                None => _ = net.other.remove(key),
-            }
-        }
-        if net.ip.is_none() {
-            net.ip = noted.ip.filter(|ip| !is_address(ip));
-            net.gw = net.gw.or(noted.gw.filter(|_| net.ip.is_some()));
-        }
-        settings.insert(Key::Net(slot), Value::Net(net));
+    fn line() -> impl Strategy<Value = String> {
+        let words = prop_oneof![
+            Just("lxc.uts.name = a"),
+            Just("lxc.net.0.name = eth0"),
+            Just("lxc.net.0.link = br"),
+            Just("lxc.net.3.type = phys"),
+            Just("lxc.net.0.ipv4.address = 1.2.3.4/8"),
+            Just("lxc.idmap = u 0 100000 65536"),
+            Just("lxc.idmap = u 5 6 7"),
+            Just("# phoenix unprivileged: 1"),
+            Just("# phoenix mp0: /a,mp=/b"),
+            Just("# phoenix explicit: lxc.idmap"),
+            Just("# phoenix features: nesting=1"),
+            Just("# phoenix rootfs: p:v,size=1G"),
+            Just("lxc.rootfs.path = loop:/d/storage/p/v.raw"),
+            Just("lxc.mount.entry = /a b none bind,create=dir 0 0"),
+            Just("lxc.mount.entry = /c b none bind 0 0"),
+            Just("lxc.mount.entry = /c b"),
+            Just("lxc.apparmor.profile = unconfined"),
+            Just("lxc.apparmor.profile = generated"),
+            Just("lxc.cgroup.memory.limit_in_bytes = 64M"),
+            Just("lxc.cgroup.cpu.cfs_quota_us = -1"),
+            Just("lxc.cgroup2.memory.max = max"),
+            Just("lxc.start.order = x"),
+            Just("# remark"),
+            Just(""),
+            Just("# phoenix net0: name=eth0,ip=dhcp"),
+            Just("# phoenix startup: down=3"),
+            Just("# phoenix instance: 1 2"),
+            Just("garbage"),
+            Just("lxc.net.0.flags = up"),
+        ];
+        prop_oneof![9 => words.prop_map(str::to_owned), 1 => "[ -~]{0,40}"]
     }
 
-    /// Mounts are known by their target: a line of ours whose source a person changed is still
-    /// that mount, and one that a person took away is none any more.
-    fn mounts(&mut self, settings: &mut Settings) {
-        for slot in 0..=u8::MAX {
-            let noted = self.note(&format!("mp{slot}")).map(str::parse::<Mount>);
-            let Some(Ok(mut mount)) = noted else { continue };
-            let usual = mount_entry(&self.dialect.layout, self.ctid, slot, &mount);
-            let target = escaped(mount.path.trim_start_matches('/'));
-            let found = self.entries.iter().position(|(key, line)| {
-                key == "lxc.mount.entry" && line.split_whitespace().nth(1) == Some(&target)
-            });
-            let Some(index) = found else { continue };
-            let (_, line) = self.entries.remove(index);
-            if line != usual {
-                amend(
-                    &mut mount,
-                    &line,
-                    &volume_point(&self.dialect.layout, self.ctid, slot),
-                );
-            }
-            settings.insert(Key::Mount(slot), Value::Mount(mount));
+    proptest! {
+        /// Whatever stands in a file: what is read of it and written is read as the same again,
+        /// and then written as the same bytes.
+        #[test]
+        fn reading_and_writing_settle(lines in prop::collection::vec(line(), 0..25), unified: bool) {
+            let dialect = dialect(unified);
+            let first = Guest::parse(&dialect, ctid(), &lines.join("\n"));
+            let text = first.print(&dialect, ctid());
+            let second = Guest::parse(&dialect, ctid(), &text);
+            let third = second.print(&dialect, ctid());
+            prop_assert_eq!(Guest::parse(&dialect, ctid(), &third), second, "{}", third);
         }
     }
-}
-
-/// Notes that are no settings.
-const OWN_NOTES: [&str; 7] = [
-    MARK,
-    UNPRIVILEGED,
-    TEMPLATE,
-    HALT,
-    INSTANCE,
-    MAKING,
-    EXPLICIT,
-];
-
-/// A mount as a changed line says it.
-fn amend(mount: &mut Mount, line: &str, volume: &str) {
-    let mut words = line.split_whitespace();
-    let source = words.next().map(unescaped).unwrap_or_default();
-    if source != volume {
-        mount.source = Source::Host(source);
-        mount.size = None;
-    }
-    let options = words.nth(2).unwrap_or_default();
-    if options.split(',').any(|option| option == "ro") {
-        mount.other.insert("ro".to_owned(), "1".to_owned());
-    } else {
-        mount.other.remove("ro");
-    }
-}
-
-fn mark(text: &str) -> Option<Mark> {
-    let (journal, ctid) = text.split_once(' ')?;
-    Some(Mark {
-        journal: JournalId(journal.parse().ok()?),
-        ctid: ctid.parse().ok()?,
-    })
-}
-
-fn pair(text: &str) -> Option<(u32, u64)> {
-    let (one, other) = text.split_once(' ')?;
-    Some((one.parse().ok()?, other.parse().ok()?))
 }

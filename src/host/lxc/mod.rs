@@ -17,6 +17,7 @@ mod lock;
 mod make;
 mod observe;
 mod open;
+mod reader;
 mod scripts;
 mod text;
 mod work;
