@@ -42,7 +42,8 @@ pub use self::open::{LxcNeeds, LxcOptions, Unusable};
 /// A machine with LXC.
 #[derive(Debug)]
 pub struct LxcHost {
-    identity: String,
+    /// None: it is only looked at, and has none yet.
+    identity: Option<String>,
     dialect: Dialect,
     /// Whether to wait for what an earlier phoenix left running before anything is looked at.
     works: bool,
@@ -54,6 +55,12 @@ impl LxcHost {
     #[must_use]
     pub fn observations(&self) -> u64 {
         self.observations.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Its identity; none: it was never worked on.
+    #[must_use]
+    pub fn known_identity(&self) -> Option<String> {
+        self.identity.clone()
     }
 
     /// Destroys a container with its volumes and snapshots.
@@ -163,7 +170,8 @@ fn ensure_directory(spec: &DirectorySpec) -> Result<(), HostError> {
 
 impl Host for LxcHost {
     fn identity(&self) -> Result<String, HostError> {
-        Ok(self.identity.clone())
+        let none = || failure::permanent("this host was never worked on");
+        self.identity.clone().ok_or_else(none)
     }
 
     fn observe(&self, request: &ObserveRequest) -> Result<ObservedWorld, HostError> {

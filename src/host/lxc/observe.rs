@@ -56,7 +56,10 @@ fn present(
         }
         return Ok((whole, creating));
     }
-    let entries = fs::read_dir(dir).map_err(|error| at("cannot read", dir, &error))?;
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((whole, creating)),
+        entries => entries.map_err(|error| at("cannot read", dir, &error))?,
+    };
     for entry in entries {
         let entry = entry.map_err(|error| at("cannot read", dir, &error))?;
         let name = file_name(&entry.path());

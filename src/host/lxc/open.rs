@@ -134,7 +134,7 @@ const TOOLS: [&str; 23] = [
 const PATH_MAX: usize = 87;
 
 impl LxcHost {
-    /// Opens the host in a directory; makes what is missing of it.
+    /// Opens the host in a directory; makes what is missing of it, unless it is only looked at.
     ///
     /// # Errors
     /// When the machine lacks something, or the directory cannot be used.
@@ -153,11 +153,12 @@ impl LxcHost {
         if !Path::new("/dev/loop-control").exists() {
             return Err(Unusable::Kernel("loop devices"));
         }
-        let layout = prepared(&options.dir)?;
+        let layout = prepared(&options.dir, options.works)?;
         if options.needs.unprivileged {
             unprivileged(&layout.dir)?;
         }
-        let identity = identity(&layout, options.new_identity)?;
+        let new = options.works.then_some(options.new_identity);
+        let identity = identity(&layout, new)?;
         let dialect = Dialect {
             layout,
             cgroups: Cgroups::probe(),
@@ -183,10 +184,16 @@ fn apparmor() -> bool {
     enabled.is_ok_and(|text| text.trim() == "Y")
 }
 
-fn prepared(dir: &Path) -> Result<Layout, Unusable> {
+fn prepared(dir: &Path, make: bool) -> Result<Layout, Unusable> {
     let io = |error: &io::Error| failure::at("cannot make", dir, error);
-    fs::create_dir_all(dir).map_err(|error| io(&error))?;
-    let dir = fs::canonicalize(dir).map_err(|error| io(&error))?;
+    if make {
+        fs::create_dir_all(dir).map_err(|error| io(&error))?;
+    }
+    let dir = match fs::canonicalize(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::path::absolute(dir),
+        found => found,
+    };
+    let dir = dir.map_err(|error| failure::io("cannot find the directory", &error))?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
     if dir.as_os_str().len() > PATH_MAX {
         return Err(Unusable::LongPath(dir));
@@ -196,6 +203,9 @@ fn prepared(dir: &Path) -> Result<Layout, Unusable> {
     }
     let layout = Layout { dir };
     for dir in [layout.locks(), layout.storages(), layout.templates()] {
+        if !make {
+            break;
+        }
         fs::create_dir_all(&dir).map_err(|error| failure::at("cannot make", &dir, &error))?;
     }
     Ok(layout)
@@ -222,17 +232,19 @@ fn unprivileged(dir: &Path) -> Result<(), Unusable> {
     Ok(())
 }
 
-/// The machine and the directory: either alone may be copied.
-fn identity(layout: &Layout, new: Uuid) -> Result<String, HostError> {
+/// The machine and the directory: either alone may be copied. None if there is none yet and
+/// none is to be made.
+fn identity(layout: &Layout, new: Option<Uuid>) -> Result<Option<String>, HostError> {
     let path = layout.identity();
     let own = match fs::read_to_string(&path) {
         Ok(text) => text.trim().to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let Some(new) = new else { return Ok(None) };
             images::write(&path, &format!("{new}\n"))?;
             new.to_string()
         }
         Err(error) => return Err(failure::at("cannot read", &path, &error)),
     };
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    Ok(format!("lxc {} {own}", machine.trim()))
+    Ok(Some(format!("lxc {} {own}", machine.trim())))
 }
