@@ -58,8 +58,9 @@ pub(super) struct Global {
     #[arg(long, global = true, env = "PHOENIX_STATE", value_name = "DIR")]
     pub(super) state: Option<PathBuf>,
 
-    /// Host to work on: `sim` or `sim:DIR`, a simulated one that lives in a directory
-    /// [default directory: sim/ in the state directory]
+    /// Host to work on: `sim` or `sim:DIR`, a simulated one that lives in a directory [default:
+    /// sim/ in the state directory]; `lxc` or `lxc:DIR`, real containers by this machine's LXC
+    /// [default: /var/lib/phoenix/lxc]
     #[arg(long, global = true, env = "PHOENIX_HOST", value_name = "HOST")]
     pub(super) host: Option<HostChoice>,
 

@@ -20,8 +20,6 @@ use crate::domain::ids::Ctid;
 use crate::domain::observed::ObservedWorld;
 use crate::domain::record::{Phase, Record, RunRecord};
 use crate::engine::{self, Begin, Env, Run};
-use crate::host::Host as _;
-use crate::host::sim::SimHost;
 use crate::journal::{Journal, OpenOptions};
 use crate::report;
 use crate::report::progress::{Progress, Tracker};
@@ -47,18 +45,18 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
     let options = load::options(&args.wishes, desired, &targets)?;
     let stop = signals::stop_flag()?;
     let dir = state::directory(global)?;
-    let sim = host::open(global, out, desired)?;
+    let machine = host::open(global, out, desired)?;
     let journal = Journal::open(&OpenOptions {
         dir: &dir,
-        host: &sim.identity()?,
+        host: &machine.get().identity()?,
         now: clock::now(),
         new_id: clock::new_journal(),
     })?;
     let trace = Trace::leave(&dir)?;
     let record = state::fold(&journal)?;
     remark_on_the_last(out, &record);
-    let seen = host::observe(&sim, desired, args.patience, &stop)?;
-    host::explain(out, &seen);
+    let seen = host::observe(machine.get(), desired, args.patience, &stop)?;
+    host::explain(global, out, &seen);
     let jobs = jobs(global);
     let started = RunStarted {
         operator: operator(),
@@ -82,7 +80,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
     let work = Work {
         loaded,
         dir: &dir,
-        sim,
+        machine,
         journal,
         record,
         seen,
@@ -123,12 +121,12 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     }
     remark_on_files(out, &dir, &last, desired);
     let stop = signals::stop_flag()?;
-    let sim = host::open(global, out, desired)?;
-    load::belongs(&journal, &dir, Some(&sim.identity()?))?;
+    let machine = host::open(global, out, desired)?;
+    load::belongs(&journal, &dir, Some(&machine.get().identity()?))?;
     let targets = last.started.targets.clone();
     load::selection(desired, &targets)?;
     load::known_scripts(&args.rerun, desired, &targets)?;
-    let seen = host::observe(&sim, desired, args.patience, &stop)?;
+    let seen = host::observe(machine.get(), desired, args.patience, &stop)?;
     let jobs = global.jobs.unwrap_or(last.started.jobs);
     let resumed = RunResumed {
         operator: operator(),
@@ -159,7 +157,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     let work = Work {
         loaded,
         dir: &dir,
-        sim,
+        machine,
         journal,
         record,
         seen,
@@ -266,7 +264,7 @@ fn remark_on_files(out: Out, dir: &Path, last: &RunRecord, desired: &DesiredStat
 struct Work<'a> {
     loaded: Loaded,
     dir: &'a Path,
-    sim: SimHost,
+    machine: host::AnyHost,
     journal: Journal,
     record: Record,
     seen: ObservedWorld,
@@ -293,7 +291,7 @@ impl Work<'_> {
             inner: &progress,
         };
         let env = Env {
-            host: &self.sim,
+            host: self.machine.get(),
             recorder: &self.journal,
             clock: &SystemClock { stop: &self.stop },
             watcher: &watcher,
@@ -307,7 +305,7 @@ impl Work<'_> {
         let summary = result?;
         let took = clock::now().signed_duration_since(began).num_milliseconds();
         let durable_batches = self.journal.durable_batches();
-        let observations = self.sim.observations();
+        let observations = self.machine.observations();
         self.journal.close()?;
         tracing::info!(durable_batches, observations, "the run has ended");
         let report = Report {

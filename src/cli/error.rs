@@ -10,6 +10,7 @@ use crate::domain::diagnostic::Diagnostic;
 use crate::domain::record::IllegalTransition;
 use crate::engine::EngineError;
 use crate::host::HostError;
+use crate::host::lxc::Unusable;
 use crate::host::sim::SimError;
 use crate::journal::JournalError;
 use crate::report::findings::Tally;
@@ -40,6 +41,9 @@ pub(super) enum CliError {
     /// The simulated host cannot be used, or refuses.
     #[error(transparent)]
     Sim(#[from] SimError),
+    /// Real containers cannot be worked on here.
+    #[error(transparent)]
+    Lxc(#[from] Unusable),
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -102,7 +106,7 @@ impl CliError {
             Self::Usage { .. } => Exit::Usage,
             Self::Config(_) | Self::Invalid { .. } => Exit::Configuration,
             Self::Sim(SimError::Refused(_)) => Exit::Failed,
-            Self::Host(_) | Self::Sim(_) => Exit::Host,
+            Self::Host(_) | Self::Sim(_) | Self::Lxc(_) => Exit::Host,
             Self::Journal(_)
             | Self::Damaged { .. }
             | Self::Illegal(_)
@@ -117,6 +121,7 @@ impl CliError {
     pub(super) fn help(&self) -> Option<String> {
         let text = match self {
             Self::Usage { help, .. } => return help.clone(),
+            Self::Lxc(error) => error.help(),
             Self::Journal(error) | Self::Engine(EngineError::Journal(error)) => error.help(),
             Self::Engine(_) | Self::Illegal(_) => {
                 "run `phoenix journal verify`; if it finds nothing wrong, this is a defect of \

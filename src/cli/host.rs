@@ -12,24 +12,32 @@ use super::state;
 use crate::domain::desired::DesiredState;
 use crate::domain::observed::ObservedWorld;
 use crate::engine;
+use crate::host::lxc::{LxcHost, LxcNeeds, LxcOptions};
 use crate::host::sim::{FaultPlan, Latency, SimFacts, SimHost, SimOptions};
-use crate::host::{Host as _, ObserveRequest};
+use crate::host::{Host, ObserveRequest};
 
 /// A host as it is named on the command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum HostChoice {
     /// A simulated one, in a directory; none: the one in the state directory.
     Sim(Option<PathBuf>),
+    /// Real containers by this machine's LXC, in a directory; none: the usual one.
+    Lxc(Option<PathBuf>),
 }
+
+/// Where real containers are unless a directory is named.
+const LXC_DIR: &str = "/var/lib/phoenix/lxc";
 
 /// A text that names no host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidHost {
-    #[error("this version has only the simulated host: write `sim`, or `sim:DIR`")]
+    #[error(
+        "this version does not drive Proxmox VE yet: write `sim`, `lxc`, `sim:DIR` or `lxc:DIR`"
+    )]
     NotYet,
-    #[error("`sim:` wants a directory behind it")]
-    NoDirectory,
-    #[error("no such host: write `sim`, or `sim:DIR`")]
+    #[error("`{0}:` wants a directory behind it")]
+    NoDirectory(&'static str),
+    #[error("no such host: write `sim`, `lxc`, `sim:DIR` or `lxc:DIR`")]
     Unknown,
 }
 
@@ -39,9 +47,12 @@ impl FromStr for HostChoice {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             None if text == "sim" => Ok(Self::Sim(None)),
-            Some(("sim", "")) => Err(InvalidHost::NoDirectory),
+            None if text == "lxc" => Ok(Self::Lxc(None)),
+            Some(("sim", "")) => Err(InvalidHost::NoDirectory("sim")),
+            Some(("lxc", "")) => Err(InvalidHost::NoDirectory("lxc")),
             Some(("sim", dir)) => Ok(Self::Sim(Some(dir.into()))),
-            None if matches!(text, "pct" | "lxc") => Err(InvalidHost::NotYet),
+            Some(("lxc", dir)) => Ok(Self::Lxc(Some(dir.into()))),
+            None if text == "pct" => Err(InvalidHost::NotYet),
             _ => Err(InvalidHost::Unknown),
         }
     }
@@ -96,14 +107,51 @@ fn facts(desired: &DesiredState) -> Result<SimFacts, CliError> {
     }
 }
 
+/// A host of whichever kind.
+pub(super) enum AnyHost {
+    Sim(Box<SimHost>),
+    Lxc(LxcHost),
+}
+
+impl AnyHost {
+    /// What can be done with it.
+    pub(super) fn get(&self) -> &dyn Host {
+        match self {
+            Self::Sim(host) => host.as_ref(),
+            Self::Lxc(host) => host,
+        }
+    }
+
+    /// How often this process looked at it.
+    pub(super) fn observations(&self) -> u64 {
+        match self {
+            Self::Sim(host) => host.observations(),
+            Self::Lxc(host) => host.observations(),
+        }
+    }
+}
+
 /// Opens the host; makes it if there is none.
-pub(super) fn open(global: &Global, out: Out, desired: &DesiredState) -> Result<SimHost, CliError> {
+pub(super) fn open(global: &Global, out: Out, desired: &DesiredState) -> Result<AnyHost, CliError> {
+    if let Some(HostChoice::Lxc(dir)) = &global.host {
+        return Ok(AnyHost::Lxc(open_lxc(dir.as_deref(), desired, true)?));
+    }
     let dir = directory(global)?;
     announce(global, out, &dir)?;
     if !matches!(global.host, Some(HostChoice::Sim(Some(_)))) {
         state::make(&dir)?;
     }
-    open_in(dir, desired)
+    Ok(AnyHost::Sim(Box::new(open_in(dir, desired)?)))
+}
+
+/// Opens this machine's LXC, to work on it or only to look at it.
+fn open_lxc(dir: Option<&Path>, desired: &DesiredState, works: bool) -> Result<LxcHost, CliError> {
+    Ok(LxcHost::open(LxcOptions {
+        dir: dir.unwrap_or(Path::new(LXC_DIR)).to_owned(),
+        needs: LxcNeeds::of(desired),
+        works,
+        new_identity: clock::new_uuid(),
+    })?)
 }
 
 /// Opens the simulated host in a directory.
@@ -129,7 +177,7 @@ pub(super) fn open_in(dir: PathBuf, desired: &DesiredState) -> Result<SimHost, C
 
 /// Looks at everything that is declared, again while the trouble may pass.
 pub(super) fn observe(
-    host: &SimHost,
+    host: &dyn Host,
     desired: &DesiredState,
     patience: Patience,
     stop: &AtomicBool,
@@ -151,25 +199,31 @@ pub(super) fn look(
     desired: &DesiredState,
     patience: Patience,
 ) -> Result<(ObservedWorld, Option<String>), CliError> {
+    // Nothing is in flight while one only looks: a signal ends the process.
+    let never = AtomicBool::new(false);
+    if let Some(HostChoice::Lxc(dir)) = &global.host {
+        let host = open_lxc(dir.as_deref(), desired, false)?;
+        let world = observe(&host, desired, patience, &never)?;
+        return Ok((world, host.known_identity()));
+    }
     let dir = directory(global)?;
     let (world, identity) = if dir.join("identity").exists() {
         let host = open(global, out, desired)?;
-        // Nothing is in flight while one only looks: a signal ends the process.
-        let never = AtomicBool::new(false);
-        let world = observe(&host, desired, patience, &never)?;
-        (world, Some(host.identity()?))
+        let world = observe(host.get(), desired, patience, &never)?;
+        (world, Some(host.get().identity()?))
     } else {
         announce(global, out, &dir)?;
         let request = ObserveRequest::all(desired);
         (facts(desired)?.untouched(&request), None)
     };
-    explain(out, &world);
+    explain(global, out, &world);
     Ok((world, identity))
 }
 
 /// Says where a simulated host on which nothing is yet has its storages from.
-pub(super) fn explain(out: Out, world: &ObservedWorld) {
-    if world.containers.is_empty() && facts_file().is_none() {
+pub(super) fn explain(global: &Global, out: Out, world: &ObservedWorld) {
+    let simulated = !matches!(global.host, Some(HostChoice::Lxc(_)));
+    if simulated && world.containers.is_empty() && facts_file().is_none() {
         out.remark(
             "The simulated host has no containers yet, and offers the storages, bridges and templates that the \
              configuration names (PHOENIX_SIM_FACTS=FILE says otherwise).",
@@ -184,11 +238,13 @@ mod tests {
     #[test]
     fn hosts_are_named() {
         assert_eq!("sim".parse(), Ok(HostChoice::Sim(None)));
+        assert_eq!("lxc".parse(), Ok(HostChoice::Lxc(None)));
+        assert_eq!("lxc:/c".parse(), Ok(HostChoice::Lxc(Some("/c".into()))));
         assert_eq!("sim:/a:b".parse(), Ok(HostChoice::Sim(Some("/a:b".into()))));
         for (text, error) in [
             ("pct", InvalidHost::NotYet),
-            ("lxc", InvalidHost::NotYet),
-            ("sim:", InvalidHost::NoDirectory),
+            ("sim:", InvalidHost::NoDirectory("sim")),
+            ("lxc:", InvalidHost::NoDirectory("lxc")),
             ("", InvalidHost::Unknown),
             ("SIM", InvalidHost::Unknown),
             ("pct:x", InvalidHost::Unknown),

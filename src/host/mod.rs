@@ -9,6 +9,8 @@ use crate::domain::observed::ObservedWorld;
 use crate::domain::refusal::{FailureKind, Refusal};
 use crate::domain::step::Step;
 
+pub mod lxc;
+pub mod process;
 pub mod sim;
 
 /// A machine with containers.

@@ -15,6 +15,7 @@ mod crash_journal;
 mod hostile;
 mod kill;
 mod laws;
+mod lxc;
 mod memory;
 mod support;
 mod wishes;

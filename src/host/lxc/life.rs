@@ -1,0 +1,386 @@
+//! Start, stop, snapshots, and cleaning up after those that were killed.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::HostError;
+use super::super::process::Job;
+use super::failure::{at, transient};
+use super::guest::{Guest, loop_path, volume_point};
+use super::images;
+use super::inside::{Inside, Push};
+use super::layout::RECEIPTS;
+use super::make::volumes;
+use super::observe::{self, Instance};
+use super::work::Work;
+use crate::domain::observed::{ObservedContainer, Receipts, Status};
+use crate::domain::refusal::FailureKind;
+use crate::domain::setting::{Key, Settings, Value};
+
+/// How long an init may take until it answers.
+const READY: Duration = Duration::from_secs(60);
+/// How long it may take to stop when asked, in seconds; then it is stopped hard.
+const STOP: &str = "30";
+const STOPPED: Duration = Duration::from_secs(90);
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// `$1` where volumes are mounted, then pairs of an image and its place, `--`, and the command.
+/// All of it in a mount namespace of the container's monitor:
+/// when that ends, for whatever reason, the kernel lets go of mounts and loop devices.
+const START: &str = r#"
+points=$1
+shift
+if [ "$1" != -- ]; then
+    mkdir -p "$points"
+    mount -t tmpfs -o size=64k,mode=755 none "$points"
+    while [ "$1" != -- ]; do
+        mkdir "$2"
+        mount -o loop "$1" "$2"
+        shift 2
+    done
+fi
+shift
+exec "$@"
+"#;
+
+impl Work<'_> {
+    /// Starts it, and waits until its init answers.
+    pub(super) fn start(&self, next: &ObservedContainer) -> Result<(), HostError> {
+        let mut guest = self.config()?;
+        guest.settings = next.settings.clone();
+        self.write(&guest)?;
+        self.write_running(&Guest {
+            instance: None,
+            ..guest.clone()
+        })?;
+        self.launch(&guest)?;
+        self.ready(&guest)
+    }
+
+    fn launch(&self, guest: &Guest) -> Result<(), HostError> {
+        let log = self.layout().log(self.ctid);
+        images::remove(&log)?;
+        let mut pairs = Vec::new();
+        for (key, volume, _) in volumes(&guest.settings) {
+            let image = images::existing(self.layout().volume(&volume), &volume.to_string())?;
+            images::released(&image)?;
+            if let Key::Mount(slot) = key {
+                pairs.push(image.into_os_string());
+                pairs.push(volume_point(self.layout(), self.ctid, slot).into());
+            }
+        }
+        let points = self.layout().mounts(self.ctid);
+        let started = Job::new([
+            "unshare",
+            "--mount",
+            "--propagation",
+            "slave",
+            "sh",
+            "-euc",
+            START,
+        ])
+        .with(["phoenix-start"])
+        .with([points])
+        .with(pairs)
+        .with(["--", "lxc-start", "-d", "-P"])
+        .with([&self.layout().dir])
+        .with(["-n", &self.ctid.to_string(), "-l", "WARN", "-o"])
+        .with([&log])
+        .stdin(self.lock())
+        .failing_as(FailureKind::Transient)
+        .run();
+        started.map(drop).map_err(|error| {
+            // Until the monitor has ended, the container would be taken for a running one.
+            if let Err(left) = self.gone(&guest.settings) {
+                tracing::warn!(ctid = %self.ctid, %left, "something of the failed start is left");
+            }
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            let errors: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
+            let first = errors.first().and_then(|line| line.rsplit(" - ").next());
+            let why = first.map(|first| format!(": {first}")).unwrap_or_default();
+            HostError {
+                message: format!("the container does not start{why}"),
+                output: format!("{}\n{}", error.output, errors.join("\n"))
+                    .trim()
+                    .to_owned(),
+                ..error
+            }
+        })
+    }
+
+    /// Waits until its init answers, then notes which process it is and gives the container what
+    /// belongs into its files.
+    pub(super) fn ready(&self, guest: &Guest) -> Result<(), HostError> {
+        let began = Instant::now();
+        loop {
+            let answered = self.inside(["true"]).deadline(READY).run();
+            match answered {
+                Ok(_) => break,
+                Err(error) if began.elapsed() > READY => return Err(error),
+                Err(error) => {
+                    if !observe::running(self.dialect)?.contains(&self.ctid) {
+                        return Err(HostError {
+                            kind: FailureKind::Transient,
+                            message: "the container stopped right after its start".to_owned(),
+                            ..error
+                        });
+                    }
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+        let init = observe::init_of(self.dialect, self.ctid)?;
+        let init = init.ok_or_else(|| transient("the container stopped right after its start"))?;
+        self.note_running(guest, &guest.settings.clone(), init)?;
+        self.files(guest, init)
+    }
+
+    /// Its name and its name servers.
+    fn files(&self, guest: &Guest, init: u32) -> Result<(), HostError> {
+        let inside = Inside::of(init, guest.root())
+            .map_err(|_| transient("the container stopped right after its start"))?;
+        inside.sweep();
+        if let Some(Value::Text(name)) = guest.settings.get(&Key::Hostname) {
+            name_file(&inside, name)?;
+        }
+        if let Some(Value::Text(servers)) = guest.settings.get(&Key::Nameserver) {
+            let lines: String = servers
+                .split(' ')
+                .map(|server| format!("nameserver {server}\n"))
+                .collect();
+            let push = Push {
+                name: "resolv.conf",
+                content: lines.as_bytes(),
+                mode: 0o644,
+            };
+            inside.replace("etc", &push)?;
+        }
+        for value in guest.settings.values() {
+            if let Value::Net(net) = value
+                && net.ip.as_deref() == Some("dhcp")
+            {
+                self.inside(["sh", "-c", DHCP, "phoenix-dhcp", &net.name])
+                    .run()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks its init to stop, stops it hard after a while, and waits until it has let go of
+    /// everything.
+    pub(super) fn stop(&self, seen: &ObservedContainer) -> Result<(), HostError> {
+        self.lxc("lxc-stop")
+            .with(["-t", STOP])
+            .deadline(STOPPED)
+            .run()?;
+        self.gone(&seen.settings)
+    }
+
+    /// Stops it hard.
+    pub(super) fn kill(&self, seen: &ObservedContainer) -> Result<(), HostError> {
+        self.lxc("lxc-stop").with(["-k"]).deadline(STOPPED).run()?;
+        self.gone(&seen.settings)
+    }
+
+    fn gone(&self, settings: &Settings) -> Result<(), HostError> {
+        let began = Instant::now();
+        while observe::running(self.dialect)?.contains(&self.ctid) {
+            if began.elapsed() > STOPPED {
+                return Err(transient("the container's monitor does not end"));
+            }
+            thread::sleep(PAUSE);
+        }
+        for (_, volume, _) in volumes(settings) {
+            if let Some(image) = self.layout().volume(&volume) {
+                images::released(&image)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops it, and starts it with everything that waited.
+    pub(super) fn restart(
+        &self,
+        seen: &ObservedContainer,
+        next: &ObservedContainer,
+    ) -> Result<(), HostError> {
+        self.stop(seen)?;
+        self.start(next)
+    }
+
+    /// Takes a snapshot: a copy of every image, and the configuration with it. A running
+    /// container stands still meanwhile.
+    pub(super) fn snapshot(&self, seen: &ObservedContainer, name: &str) -> Result<(), HostError> {
+        let (partial, whole) = (
+            self.layout().snapshotting(self.ctid, name),
+            self.layout().snapshot(self.ctid, name),
+        );
+        let mut guest = self.config()?;
+        guest.settings = seen.settings.clone();
+        guest
+            .settings
+            .retain(|key, _| !matches!(key, Key::Unused(_)));
+        guest.making.clear();
+        fs::create_dir_all(&partial).map_err(|error| at("cannot make", &partial, &error))?;
+        let text = self.preserved(&guest, name);
+        let taken = images::write(&partial.join("config"), &text)
+            .and_then(|()| self.remember(&partial.join(RECEIPTS), seen.receipts.as_ref()))
+            .and_then(|()| self.copies(seen, &guest, name));
+        let taken = taken.and_then(|()| {
+            fs::rename(&partial, &whole).map_err(|error| at("cannot name", &whole, &error))
+        });
+        if let Err(error) = taken {
+            self.unlock()?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// The configuration as LXC's own snapshot tools want it: with the path of the copy.
+    fn preserved(&self, guest: &Guest, name: &str) -> String {
+        let text = guest.print(self.dialect, self.ctid);
+        let Some(Value::Rootfs(rootfs)) = guest.settings.get(&Key::Rootfs) else {
+            return text;
+        };
+        let paths = (
+            self.layout().volume(&rootfs.volume),
+            self.layout().preserved(&rootfs.volume, name),
+        );
+        match paths {
+            (Some(own), Some(kept)) => {
+                let own = format!("lxc.rootfs.path = {}\n", loop_path(&own));
+                text.replace(&own, &format!("lxc.rootfs.path = {}\n", loop_path(&kept)))
+            }
+            _ => text,
+        }
+    }
+
+    /// Writes down which receipts a disk has, for as long as it cannot be read.
+    pub(super) fn remember(
+        &self,
+        path: &Path,
+        receipts: Option<&Receipts>,
+    ) -> Result<(), HostError> {
+        let Some(receipts) = receipts else {
+            return Ok(());
+        };
+        let text = serde_json::to_string(receipts).unwrap_or_default();
+        images::write(path, &text)
+    }
+
+    fn copies(&self, seen: &ObservedContainer, guest: &Guest, name: &str) -> Result<(), HostError> {
+        let frozen = match seen.status {
+            Status::Running => Some(self.freeze(guest)?),
+            Status::Stopped => None,
+        };
+        let mut copied = Ok(());
+        for (_, volume, _) in volumes(&guest.settings) {
+            let own = images::existing(self.layout().volume(&volume), &volume.to_string())?;
+            let kept = self
+                .layout()
+                .preserved(&volume, name)
+                .unwrap_or_else(|| own.clone());
+            copied = copied.and_then(|()| images::copy(&own, &kept, self.lock()));
+        }
+        drop(frozen);
+        copied
+    }
+
+    /// Lets the container stand still, with everything it has written on its images.
+    fn freeze(&self, guest: &Guest) -> Result<Frozen<'_>, HostError> {
+        let init = self.instance()?.init;
+        self.lxc("lxc-freeze").run()?;
+        let frozen = Frozen(self);
+        let mounted = guest.settings.values().filter_map(|value| match value {
+            Value::Mount(mount) => Some(mount.path.clone()),
+            _ => None,
+        });
+        for path in std::iter::once("/".to_owned()).chain(mounted) {
+            let flushed = flush(init, &path);
+            flushed.map_err(|error| at("cannot write out", path.as_ref(), &error.into()))?;
+        }
+        Ok(frozen)
+    }
+
+    /// Cleans up after a snapshot that was killed.
+    pub(super) fn unlock(&self) -> Result<(), HostError> {
+        if observe::running(self.dialect)?.contains(&self.ctid) {
+            self.lxc("lxc-unfreeze").run()?;
+        }
+        let dir = self.layout().snapshots(self.ctid);
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let file = entry.file_name().to_string_lossy().into_owned();
+            let name = file
+                .strip_prefix('.')
+                .and_then(|name| name.strip_suffix(".partial"));
+            let Some(name) = name else { continue };
+            let text = fs::read_to_string(entry.path().join("config")).unwrap_or_default();
+            let guest = observe::preserved(self.dialect, self.ctid, name, &text);
+            for (_, volume, _) in volumes(&guest.settings) {
+                if let Some(image) = self.layout().preserved(&volume, name) {
+                    images::remove(&image)?;
+                    images::remove(&images::scratch(&image))?;
+                }
+            }
+            images::remove_dir(&entry.path())?;
+        }
+        Ok(())
+    }
+
+    /// Gives a container that phoenix was killed at while it was starting what it lacks.
+    pub(super) fn unfinished_start(&self) -> Result<bool, HostError> {
+        let path = self.layout().running(self.ctid);
+        let running = observe::read(self.dialect, self.ctid, &path)?;
+        let Some(guest) = running.filter(|guest| guest.instance.is_none()) else {
+            return Ok(false);
+        };
+        if Instance::of(self.dialect, self.ctid)?.is_none() {
+            return Ok(false);
+        }
+        self.ready(&guest)?;
+        Ok(true)
+    }
+}
+
+/// A container that stands still, until this goes.
+struct Frozen<'a>(&'a Work<'a>);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.lxc("lxc-unfreeze").run() {
+            tracing::error!(ctid = %self.0.ctid, %error, "the container stands still");
+        }
+    }
+}
+
+/// The file that an init takes the container's name from.
+pub(super) fn name_file(inside: &Inside, name: &str) -> Result<(), HostError> {
+    let content = format!("{name}\n");
+    let push = Push {
+        name: "hostname",
+        content: content.as_bytes(),
+        mode: 0o644,
+    };
+    inside.replace("etc", &push)
+}
+
+/// Writes out the file system at a path of a container.
+fn flush(init: u32, path: &str) -> Result<(), rustix::io::Errno> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2, syncfs};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = open(format!("/proc/{init}/root"), flags, Mode::empty())?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    syncfs(openat2(&root, path, flags, Mode::empty(), resolve)?)
+}
+
+/// Asks for an address with what the container has. A container with a network service of its
+/// own asks by itself.
+const DHCP: &str = r#"
+if command -v systemctl >/dev/null 2>&1; then exit 0; fi
+if command -v udhcpc >/dev/null 2>&1; then exec udhcpc -i "$1" -b -q -t 5 </dev/null >/dev/null 2>&1; fi
+if command -v dhclient >/dev/null 2>&1; then exec dhclient -1 "$1" </dev/null >/dev/null 2>&1; fi
+echo "no DHCP client (udhcpc, dhclient) in the container" >&2
+exit 1
+"#;

@@ -1,0 +1,209 @@
+//! Real containers through the machine's LXC tools, in a directory that is LXC's `lxcpath`.
+//!
+//! What an action does is decided by the pure model, as on the simulated host; this driver makes
+//! it so. What is there is read from files: `docs/lxc.md` tells which.
+
+mod cgroup;
+mod change;
+mod facts;
+mod failure;
+mod guest;
+mod hotplug;
+mod images;
+mod inside;
+mod layout;
+mod life;
+mod lock;
+mod make;
+mod observe;
+mod open;
+mod reader;
+mod scripts;
+mod text;
+mod work;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::{Applied, Call, Host, HostError, ObserveRequest};
+use crate::domain::action::{Action, DirectorySpec};
+use crate::domain::ids::Ctid;
+use crate::domain::model::{self, Effect};
+use crate::domain::observed::{ObservedContainer, ObservedWorld, Status};
+use crate::domain::refusal::Refusal;
+
+use self::failure::at;
+use self::guest::Dialect;
+use self::work::Work;
+
+pub use self::open::{LxcNeeds, LxcOptions, Unusable};
+
+/// A machine with LXC.
+#[derive(Debug)]
+pub struct LxcHost {
+    /// None: it is only looked at, and has none yet.
+    identity: Option<String>,
+    dialect: Dialect,
+    /// Whether to wait for what an earlier phoenix left running before anything is looked at.
+    works: bool,
+    observations: std::sync::atomic::AtomicU64,
+}
+
+impl LxcHost {
+    /// How often this process looked at the host.
+    #[must_use]
+    pub fn observations(&self) -> u64 {
+        self.observations.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Its identity; none: it was never worked on.
+    #[must_use]
+    pub fn known_identity(&self) -> Option<String> {
+        self.identity.clone()
+    }
+
+    /// Destroys a container with its volumes and snapshots.
+    ///
+    /// # Errors
+    /// When it is not there, is protected, or cannot be removed.
+    pub fn destroy(&self, ctid: Ctid) -> Result<(), HostError> {
+        let held = lock::take(&self.dialect.layout.lock(ctid))?;
+        let work = self.work(ctid, &held);
+        let world = self.see(ctid)?;
+        let seen = existing(&world, ctid)?;
+        let protection = "protection".parse().ok();
+        let protected = protection.and_then(|key| seen.live(&key));
+        if protected == Some(crate::domain::setting::Value::Flag(true)) {
+            return Err(Refusal::Protected(ctid).into());
+        }
+        if seen.status == Status::Running {
+            work.kill(seen)?;
+        }
+        work.destroy()
+    }
+
+    fn work<'a>(&'a self, ctid: Ctid, held: &'a lock::Held) -> Work<'a> {
+        Work {
+            dialect: &self.dialect,
+            ctid,
+            held,
+        }
+    }
+
+    fn see(&self, ctid: Ctid) -> Result<ObservedWorld, HostError> {
+        let request = ObserveRequest {
+            containers: Some([ctid].into()),
+            ..ObserveRequest::default()
+        };
+        observe::look(&self.dialect, &request)
+    }
+
+    /// Everything that an action concerns, as it is now.
+    fn world(&self, ctid: Ctid, action: &Action) -> Result<ObservedWorld, HostError> {
+        let mut containers = std::collections::BTreeSet::from([ctid]);
+        let mut directories = std::collections::BTreeSet::new();
+        match action {
+            Action::Clone(spec) => _ = containers.insert(spec.source),
+            Action::EnsureDirectory(spec) => _ = directories.insert(spec.path.clone()),
+            _ => {}
+        }
+        let request = ObserveRequest {
+            containers: Some(containers),
+            directories,
+        };
+        observe::look(&self.dialect, &request)
+    }
+
+    fn act(&self, call: &Call<'_>, action: &Action) -> Result<Applied, HostError> {
+        let ctid = call.ctid;
+        let held = lock::take(&self.dialect.layout.lock(ctid))?;
+        let work = self.work(ctid, &held);
+        let world = self.world(ctid, action)?;
+        let next = model::after(&world, ctid, action, call.run)?;
+        let seen = world.containers.get(&ctid).map(AsRef::as_ref);
+        match (action, seen, &next) {
+            (Action::RunScript(script), _, _) => return work.run_script(call, script),
+            (Action::CheckHealth(check), _, _) => return work.check_health(check),
+            (Action::EnsureDirectory(spec), _, _) => ensure_directory(spec)?,
+            (Action::Create(spec), _, Effect::Container(next)) => work.create(spec, next)?,
+            (Action::Clone(spec), _, Effect::Container(next)) => work.clone_from(spec, next)?,
+            (Action::Discard { .. }, _, _) => work.discard()?,
+            (Action::Unlock, _, _) => work.unlock()?,
+            (Action::Configure { .. }, Some(seen), Effect::Container(next)) => {
+                work.configure(seen, next)?;
+            }
+            (Action::Resize { disk, size, .. }, Some(seen), Effect::Container(next)) => {
+                work.resize(seen, next, disk, *size)?;
+            }
+            (Action::Start, _, Effect::Container(next)) => work.start(next)?,
+            (Action::Restart { .. }, Some(seen), Effect::Container(next)) => {
+                work.restart(seen, next)?;
+            }
+            (Action::Snapshot { name }, Some(seen), _) => work.snapshot(seen, name)?,
+            // A template is there or the model has refused; nothing else is left.
+            _ => {}
+        }
+        Ok(Applied::default())
+    }
+}
+
+fn existing(world: &ObservedWorld, ctid: Ctid) -> Result<&ObservedContainer, HostError> {
+    let found = world.containers.get(&ctid).map(AsRef::as_ref);
+    found.ok_or_else(|| Refusal::Missing { ctid }.into())
+}
+
+/// Makes a directory with its declared owner and permissions, or gives them to one.
+fn ensure_directory(spec: &DirectorySpec) -> Result<(), HostError> {
+    let path = Path::new(&spec.path);
+    fs::create_dir_all(path).map_err(|error| at("cannot make", path, &error))?;
+    if let Some((uid, gid)) = spec.owner {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid))
+            .map_err(|error| at("cannot give an owner to", path, &error))?;
+    }
+    if let Some(mode) = spec.mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(|error| at("cannot set the permissions of", path, &error))?;
+    }
+    Ok(())
+}
+
+impl Host for LxcHost {
+    fn identity(&self) -> Result<String, HostError> {
+        let none = || failure::permanent("this host was never worked on");
+        self.identity.clone().ok_or_else(none)
+    }
+
+    fn observe(&self, request: &ObserveRequest) -> Result<ObservedWorld, HostError> {
+        self.observations
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        if self.works && request.containers.is_none() {
+            self.settle()?;
+        }
+        observe::look(&self.dialect, request)
+    }
+
+    fn apply(&self, call: &Call<'_>, action: &Action) -> Result<Applied, HostError> {
+        self.act(call, action)
+    }
+}
+
+impl LxcHost {
+    /// Waits for what an earlier phoenix left running, and finishes the starts that it did not.
+    fn settle(&self) -> Result<(), HostError> {
+        let locks = self.dialect.layout.locks();
+        for entry in fs::read_dir(&locks).into_iter().flatten().flatten() {
+            lock::settle(&entry.path())?;
+        }
+        for ctid in observe::running(&self.dialect)? {
+            if !self.dialect.layout.running(ctid).exists() {
+                continue;
+            }
+            let held = lock::take(&self.dialect.layout.lock(ctid))?;
+            if self.work(ctid, &held).unfinished_start()? {
+                tracing::info!(%ctid, "finished a start that was interrupted");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,305 @@
+//! One look at all containers: files, `/proc/net/unix` and control groups; no process for a
+//! container that phoenix started.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::process::Job;
+use super::super::{HostError, ObserveRequest};
+use super::facts;
+use super::failure::{self, at};
+use super::guest::{Dialect, Guest};
+use super::inside::Inside;
+use super::layout::{RECEIPTS, creating_of, ctid_of, file_name};
+use crate::domain::ids::Ctid;
+use crate::domain::model::unfinished;
+use crate::domain::observed::{Lock, ObservedContainer, ObservedWorld, Receipts, Snapshot, Status};
+use crate::domain::setting::{Changes, Key, Settings};
+
+/// Looks at the host and at containers.
+pub(super) fn look(
+    dialect: &Dialect,
+    request: &ObserveRequest,
+) -> Result<ObservedWorld, HostError> {
+    let host = facts::look(&dialect.layout, &request.directories)?;
+    let mut containers = BTreeMap::new();
+    let running = running(dialect)?;
+    let (whole, creating) = present(dialect, request.containers.as_ref())?;
+    for ctid in creating {
+        containers.insert(ctid, Arc::new(unfinished()));
+    }
+    for ctid in whole {
+        if let Some(container) = container(dialect, ctid, running.contains(&ctid))? {
+            containers.insert(ctid, Arc::new(container));
+        }
+    }
+    Ok(ObservedWorld { host, containers })
+}
+
+/// The containers that are there, and those that are being made.
+fn present(
+    dialect: &Dialect,
+    wanted: Option<&BTreeSet<Ctid>>,
+) -> Result<(BTreeSet<Ctid>, BTreeSet<Ctid>), HostError> {
+    let dir = &dialect.layout.dir;
+    let (mut whole, mut creating) = (BTreeSet::new(), BTreeSet::new());
+    if let Some(wanted) = wanted {
+        for ctid in wanted {
+            if dialect.layout.config(*ctid).exists() {
+                whole.insert(*ctid);
+            } else if dialect.layout.creating(*ctid).exists() {
+                creating.insert(*ctid);
+            }
+        }
+        return Ok((whole, creating));
+    }
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((whole, creating)),
+        entries => entries.map_err(|error| at("cannot read", dir, &error))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| at("cannot read", dir, &error))?;
+        let name = file_name(&entry.path());
+        whole.extend(ctid_of(&name).filter(|_| entry.path().join("config").exists()));
+        creating.extend(creating_of(&name));
+    }
+    creating.retain(|ctid| !whole.contains(ctid));
+    Ok((whole, creating))
+}
+
+/// The containers that run: LXC's monitor of each listens at an abstract socket.
+pub(super) fn running(dialect: &Dialect) -> Result<BTreeSet<Ctid>, HostError> {
+    let sockets = fs::read_to_string("/proc/net/unix")
+        .map_err(|error| failure::io("cannot read /proc/net/unix", &error))?;
+    Ok(sockets_of(&sockets, &dialect.layout.dir))
+}
+
+fn sockets_of(sockets: &str, dir: &Path) -> BTreeSet<Ctid> {
+    let prefix = format!("@{}/", dir.display());
+    let names = sockets
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(7));
+    names
+        .filter_map(|name| name.strip_prefix(&prefix)?.strip_suffix("/command"))
+        .filter_map(ctid_of)
+        .collect()
+}
+
+/// Reads a configuration; none if there is none.
+pub(super) fn read(dialect: &Dialect, ctid: Ctid, path: &Path) -> Result<Option<Guest>, HostError> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(Some(Guest::parse(dialect, ctid, &text)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at("cannot read", path, &error)),
+    }
+}
+
+fn container(
+    dialect: &Dialect,
+    ctid: Ctid,
+    runs: bool,
+) -> Result<Option<ObservedContainer>, HostError> {
+    let Some(declared) = read(dialect, ctid, &dialect.layout.config(ctid))? else {
+        return Ok(None);
+    };
+    let (snapshots, lock) = snapshots(dialect, ctid)?;
+    let mut seen = ObservedContainer {
+        status: Status::Stopped,
+        lock,
+        template: declared.template,
+        unprivileged: declared.unprivileged,
+        mark: declared.mark,
+        settings: declared.settings.clone(),
+        pending: Changes::new(),
+        receipts: remembered(&dialect.layout.receipts(ctid)),
+        snapshots,
+    };
+    if runs {
+        seen.status = Status::Running;
+        let instance = Instance::of(dialect, ctid)?;
+        if let Some(instance) = instance {
+            seen.receipts = instance.receipts(&declared);
+            (seen.settings, seen.pending) = instance.settings(dialect, &declared);
+        }
+    }
+    Ok(Some(seen))
+}
+
+/// A running container: its init, and the configuration that it was started with.
+pub(super) struct Instance {
+    pub(super) init: u32,
+    config: Option<Guest>,
+}
+
+impl Instance {
+    /// Finds it; none when it has just stopped.
+    pub(super) fn of(dialect: &Dialect, ctid: Ctid) -> Result<Option<Self>, HostError> {
+        let config = read(dialect, ctid, &dialect.layout.running(ctid))?;
+        if let Some((init, started)) = config.as_ref().and_then(|config| config.instance)
+            && start_time(init) == Some(started)
+        {
+            return Ok(Some(Self { init, config }));
+        }
+        // Nobody noted its init: phoenix was killed while it started the container, or a person
+        // started it by hand. In the second case what was noted is of an earlier instance.
+        let config = config.filter(|config| config.instance.is_none());
+        let init = init_of(dialect, ctid)?;
+        Ok(init.map(|init| Self { init, config }))
+    }
+
+    pub(super) fn receipts(&self, declared: &Guest) -> Option<Receipts> {
+        let inside = Inside::of(self.init, declared.root()).ok()?;
+        inside.receipts()
+    }
+
+    /// The settings that phoenix gave it, at its start or since.
+    pub(super) fn given<'a>(&'a self, declared: &'a Guest) -> &'a Settings {
+        let config = self.config.as_ref().unwrap_or(declared);
+        &config.settings
+    }
+
+    /// The settings in force, and what waits for the next start. What a running container takes
+    /// at once never waits: there a person's change is shown, be it of the kernel's limit or of
+    /// the file.
+    fn settings(&self, dialect: &Dialect, declared: &Guest) -> (Settings, Changes) {
+        let given = self.given(declared);
+        let (mut live, mut pending) = (given.clone(), Changes::new());
+        let kernel = self.limits(dialect);
+        let keys: BTreeSet<&Key> = given.keys().chain(declared.settings.keys()).collect();
+        for key in keys {
+            let (noted, filed) = (given.get(key), declared.settings.get(key));
+            let limit = kernel.get(key).filter(|_| noted.is_some());
+            let shown = match limit {
+                Some(limit) if Some(limit) != noted => Some(limit),
+                _ => filed,
+            };
+            if key.hotplugs() {
+                match shown {
+                    Some(value) => _ = live.insert(key.clone(), value.clone()),
+                    None => _ = live.remove(key),
+                }
+            } else if noted != filed {
+                pending.insert(key.clone(), filed.cloned());
+            }
+        }
+        (live, pending)
+    }
+
+    /// What the kernel says of its limits.
+    fn limits(&self, dialect: &Dialect) -> Settings {
+        let membership = fs::read_to_string(format!("/proc/{}/cgroup", self.init));
+        let membership = membership.unwrap_or_default();
+        dialect.cgroups.read(&|name: &str| {
+            let file = dialect.cgroups.file(&membership, name)?;
+            fs::read_to_string(file).ok()
+        })
+    }
+}
+
+/// When a process started, in ticks since boot: with its id, who it is.
+pub(super) fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The init of a running container, as LXC knows it.
+pub(super) fn init_of(dialect: &Dialect, ctid: Ctid) -> Result<Option<u32>, HostError> {
+    let job = Job::new(["lxc-info", "-P"]);
+    let job = job.with([dialect.layout.dir.as_os_str()]);
+    let found = job.with(["-n", &ctid.to_string(), "-p", "-H"]).run()?;
+    Ok(found.stdout.trim().parse().ok())
+}
+
+/// The receipts that phoenix saw last on a disk that cannot be read now. Once the container
+/// runs, its disk decides.
+pub(super) fn remembered(path: &Path) -> Option<Receipts> {
+    let bytes = fs::read(path).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// The snapshots, oldest first, and the lock of one that was never finished.
+fn snapshots(dialect: &Dialect, ctid: Ctid) -> Result<(Vec<Snapshot>, Option<Lock>), HostError> {
+    let dir = dialect.layout.snapshots(ctid);
+    let mut found = Vec::new();
+    let mut lock = None;
+    for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+        let name = file_name(&entry.path());
+        let partial = name
+            .strip_prefix('.')
+            .and_then(|name| name.strip_suffix(".partial"));
+        if partial.is_some() {
+            lock = Some(Lock::Snapshot);
+        }
+        let name = partial.unwrap_or(&name).to_owned();
+        let Some(text) = fs::read_to_string(entry.path().join("config")).ok() else {
+            continue;
+        };
+        let made = entry.metadata().and_then(|facts| facts.modified()).ok();
+        let guest = preserved(dialect, ctid, &name, &text);
+        let receipts = remembered(&entry.path().join(RECEIPTS));
+        found.push((
+            made,
+            Snapshot {
+                name,
+                settings: guest.settings,
+                mark: guest.mark,
+                receipts: receipts.unwrap_or_default(),
+                incomplete: partial.is_some(),
+            },
+        ));
+    }
+    found.sort_by(|(made, one), (later, other)| (made, &one.name).cmp(&(later, &other.name)));
+    Ok((
+        found.into_iter().map(|(_, snapshot)| snapshot).collect(),
+        lock,
+    ))
+}
+
+/// The configuration that a snapshot keeps: the container's, but for the path of its root disk.
+pub(super) fn preserved(dialect: &Dialect, ctid: Ctid, name: &str, text: &str) -> Guest {
+    let suffix = format!("@{name}.raw");
+    let text: String = text
+        .lines()
+        .map(|line| match line.strip_suffix(&suffix) {
+            Some(line) if line.starts_with("lxc.rootfs.path") => format!("{line}.raw\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let mut guest = Guest::parse(dialect, ctid, &text);
+    guest
+        .settings
+        .retain(|key, _| !matches!(key, Key::Unused(_)));
+    guest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_tell_what_runs_here() {
+        let sockets = "Num RefCount Protocol Flags Type St Inode Path\n\
+            00: 00000002 00000000 00010000 0001 01 101867 @/d/900/command\n\
+            00: 00000002 00000000 00010000 0001 01 101868 @/other/901/command\n\
+            00: 00000002 00000000 00010000 0001 01 101869 @/d/web/command\n\
+            00: 00000002 00000000 00010000 0001 01 101870\n";
+        let running = sockets_of(sockets, Path::new("/d"));
+        assert_eq!(
+            running.into_iter().map(Ctid::get).collect::<Vec<_>>(),
+            [900]
+        );
+    }
+
+    #[test]
+    fn this_process_has_a_start_time() {
+        assert!(start_time(std::process::id()).is_some());
+        assert_eq!(start_time(0), None);
+    }
+}
