@@ -65,7 +65,7 @@ lxc.net.0.flags = up
 lxc.net.0.name = eth0
 lxc.net.0.ipv4.address = $address/24
 EOF
-    lxc-start -d -P "$plain" -n "$id"
+    lxc-start -d -P "$plain" -n "$id" 2>/dev/null || lxc-start -d -P "$plain" -n "$id"
     lxc-attach -P "$plain" -n "$id" -- true
 }
 host=(--host "lxc:$lxc" --config "$work" --state "$work/state" --quiet)
