@@ -1,9 +1,10 @@
 //! Small files and directories, made so that a power cut leaves the old or the new, whole.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::JournalError;
 
@@ -94,6 +95,17 @@ pub(super) fn disk_usage(path: &Path) -> Result<u64, JournalError> {
     Ok(total)
 }
 
+/// How long the lock of a phoenix that is dead may be held.
+const MOMENT: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Whether a process is no more, or only waits to be reaped.
+fn is_dead(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_none_or(|rest| rest.starts_with(['Z', 'X']))
+}
+
 /// Keeps every other phoenix out for as long as it lives. sled has a lock too, but its words
 /// for it are no help, and it is taken after files were touched.
 #[derive(Debug)]
@@ -114,7 +126,7 @@ impl Lock {
         let mut file = options
             .open(&path)
             .map_err(|error| JournalError::io(&path, "opened", error))?;
-        match file.try_lock() {
+        match Self::patiently(&mut file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Self::held(dir, &mut file)),
             Err(TryLockError::Error(error)) => {
@@ -123,7 +135,8 @@ impl Lock {
         }
         // The pid is a courtesy to whoever is kept out; on a full disk there is none.
         let noted = file
-            .set_len(0)
+            .rewind()
+            .and_then(|()| file.set_len(0))
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         if let Err(error) = noted {
             tracing::debug!(%error, path = %path.display(), "no pid in the lock file");
@@ -131,13 +144,34 @@ impl Lock {
         Ok(Self { file })
     }
 
-    fn held(dir: &Path, file: &mut File) -> JournalError {
+    /// A phoenix that was killed while it started a tool has left a copy of itself, which holds
+    /// its locks for the instant until it has become that tool. A holder that is dead is
+    /// therefore given a moment; one that lives is not waited for.
+    fn patiently(file: &mut File) -> Result<(), TryLockError> {
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock)
+                    if began.elapsed() < MOMENT && Self::holder(file).is_some_and(is_dead) =>
+                {
+                    std::thread::sleep(PAUSE);
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    fn holder(file: &mut File) -> Option<u32> {
         let mut pid = String::new();
-        let read = file.take(32).read_to_string(&mut pid);
-        let pid = read.ok().and_then(|_| pid.trim().parse().ok());
+        file.rewind().ok()?;
+        file.take(32).read_to_string(&mut pid).ok()?;
+        pid.trim().parse().ok()
+    }
+
+    fn held(dir: &Path, file: &mut File) -> JournalError {
         JournalError::Held {
             dir: dir.to_owned(),
-            pid,
+            pid: Self::holder(file),
         }
     }
 }
@@ -201,6 +235,24 @@ mod tests {
         drop(lock);
         Lock::take(dir.path()).unwrap();
         drop(inherited);
+    }
+
+    #[test]
+    fn what_a_dead_holder_left_for_an_instant_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        // No process has this number.
+        std::fs::write(dir.path().join(LOCK), "4294967295\n").unwrap();
+        let begun = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                begun.wait();
+                drop(lock);
+            });
+            begun.wait();
+            Lock::take(dir.path()).unwrap();
+        });
+        assert!(!is_dead(std::process::id()));
     }
 
     #[test]

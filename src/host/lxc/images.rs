@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long a large disk may take.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
 
-/// Makes a new image. One of that name that nothing uses is moved aside, never overwritten.
+/// Makes a new image, under another name until it is whole.
 pub(super) fn make(
     path: &Path,
     size: DiskSize,

@@ -13,7 +13,6 @@ use super::guest::Dialect;
 use super::layout::Layout;
 use super::{LxcHost, failure, images};
 use crate::domain::desired::DesiredState;
-use crate::domain::setting::Key;
 use crate::host::HostError;
 
 /// How to open an LXC host.
@@ -34,19 +33,15 @@ pub struct LxcOptions {
 pub struct LxcNeeds {
     /// Some container's root is an ordinary user of the host.
     pub unprivileged: bool,
-    /// Some container has a line `lxc.idmap` of its own.
-    pub own_maps: bool,
 }
 
 impl LxcNeeds {
     /// Those of a configuration.
     #[must_use]
     pub fn of(desired: &DesiredState) -> Self {
-        let map = Key::Lxc("lxc.idmap".to_owned());
         let mut all = desired.containers.values();
         Self {
-            unprivileged: all.clone().any(|container| container.unprivileged),
-            own_maps: all.any(|container| container.settings.contains_key(&map)),
+            unprivileged: all.any(|container| container.unprivileged),
         }
     }
 }

@@ -31,7 +31,7 @@ fn what_there_is_not() {
         (&["plan", "--frobnicate"], "--frobnicate"),
         (&["plan", "12"], "'12' is not a container id"),
         (&["apply", "--jobs", "0"], "--jobs"),
-        (&["--host", "pct", "plan"], "only the simulated host"),
+        (&["--host", "pct", "plan"], "does not drive Proxmox VE yet"),
         (&["--host", "sim:", "plan"], "wants a directory"),
         (&["history", "900", "--step", "nothing"], "apply_features"),
         (
