@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use serde_json::{Value, json};
+
 use crate::domain::desired::{DesiredState, Origin};
 use crate::domain::ids::Ctid;
 use crate::plan::Graph;
@@ -64,6 +66,28 @@ pub fn dot(desired: &DesiredState, graph: &Graph) -> String {
     }
     text.push_str("}\n");
     text
+}
+
+/// For scripts.
+#[must_use]
+pub fn json(desired: &DesiredState, graph: &Graph) -> Value {
+    let containers = graph
+        .containers()
+        .filter_map(|ctid| desired.containers.get(&ctid));
+    let containers = containers.map(|container| {
+        let source = match &container.origin {
+            Origin::Clone { source, .. } => Some(*source),
+            Origin::Template(_) => None,
+        };
+        json!({
+            "ctid": container.ctid,
+            "name": container.name,
+            "needs": container.needs().collect::<BTreeSet<_>>(),
+            "clone_of": source,
+            "externals": container.externals,
+        })
+    });
+    json!({ "containers": containers.collect::<Vec<_>>() })
 }
 
 /// For Mermaid, with the same meaning.
