@@ -1110,3 +1110,41 @@ fn bytes_that_are_no_text() {
         loaded.diagnostics
     );
 }
+
+#[test]
+fn only_regular_files_are_read() {
+    let (dir, _) = changed(&[]);
+    let path = dir.path().join("etc/phoenix_lxc_configs.json");
+    let real = dir.path().join("real.json");
+    std::fs::rename(&path, &real).expect("moved");
+    std::os::unix::fs::symlink(&real, &path).expect("a link");
+    assert!(load(dir.path()).is_ok(), "a link to a file is one");
+    std::fs::remove_file(&path).expect("removed");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).expect("a pipe");
+    for _ in ["a pipe", "a device"] {
+        let error = load(dir.path()).expect_err("no file");
+        let ConfigError::Unreadable { source, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(source.to_string(), "it is not a regular file");
+        std::fs::remove_file(&path).expect("removed");
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+    }
+}
+
+#[test]
+fn a_document_can_be_nested_too_deeply() {
+    let deep = format!(
+        "\"x\": {}{}, \"cores\": 1,",
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    check(&[(
+        &[('l', "\"cores\": 1,", &deep)],
+        &[("error lxc 6", "nested too deeply")],
+    )]);
+    let (_dir, loaded) = changed(&[('l', "\"cores\": 1,", &deep)]);
+    let help = serious(&loaded)[0].help.clone();
+    assert!(help.expect("a help").contains("never closed"));
+}
