@@ -7,6 +7,7 @@
 
 mod checks;
 mod decode;
+mod directories;
 mod document;
 mod findings;
 mod graph;

@@ -1148,3 +1148,55 @@ fn a_document_can_be_nested_too_deeply() {
     let help = serious(&loaded)[0].help.clone();
     assert!(help.expect("a help").contains("never closed"));
 }
+
+#[test]
+fn what_is_wanted_of_one_directory_goes_together() {
+    let mac = "\"mac_address\": \"52:54:00:00:00:02\",";
+    let with = |mount: &str| {
+        format!("{mac}\n\"mount_points\": [{{\"container_path\": \"/x\", {mount}}}],")
+    };
+    let maps = "\"id_maps\": [{\"type\": \"u\", \"container_id\": 0, \"host_id\": 200000, \
+                \"size\": 65536}, {\"type\": \"g\", \"container_id\": 0, \"host_id\": 200000, \
+                \"size\": 65536}],";
+    let owned = "\"owner_uid\": 33, \"owner_gid\": 33, \"mode\": \"0750\"";
+    let same = with(&format!("\"host_path\": \"//srv//site/\", {owned}"));
+    let none = with("\"host_path\": \"/srv/site\"");
+    let other = with("\"host_path\": \"/srv/site/\", \"owner_uid\": 0, \"owner_gid\": 0");
+    let mode = with("\"host_path\": \"/srv/site\", \"mode\": \"0755\"");
+    for good in [&same, &none] {
+        check(&[(&[('l', mac, good)], &[])]);
+    }
+    check(&[
+        (
+            &[('l', mac, &other)],
+            &[(
+                "error lxc 46 lxc_configs.102.mount_points[0].owner_uid",
+                "100000:100000 on the host, but lxc_configs.101.mount_points[0] declares 100033:100033",
+            )],
+        ),
+        (
+            &[('l', mac, &format!("{maps}{same}"))],
+            &[(
+                "error lxc 46 lxc_configs.102.mount_points[0].owner_uid",
+                "200033:200033 on the host",
+            )],
+        ),
+        (
+            &[('l', mac, &mode)],
+            &[(
+                "error lxc 46 lxc_configs.102.mount_points[0].mode",
+                "0755, but lxc_configs.101.mount_points[0] declares 0750",
+            )],
+        ),
+        (
+            &[
+                ('l', "\"owner_uid\": 33, \"owner_gid\": 33, ", ""),
+                ('l', mac, &format!("{maps}{none}")),
+            ],
+            &[(
+                "error lxc 46 lxc_configs.102.mount_points[0]",
+                "nobody declares the owner of '/srv/site'",
+            )],
+        ),
+    ]);
+}

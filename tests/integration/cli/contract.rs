@@ -70,7 +70,11 @@ fn every_command_prints_one_document() {
         (&["lock", "903"], "lock", json!(903)),
         (&["unlock", "903"], "unlock", json!(903)),
         (&["snapshot", "903", "mine"], "snapshot", json!(903)),
-        (&["delsnapshot", "903", "mine"], "delete_snapshot", json!(903)),
+        (
+            &["delsnapshot", "903", "mine"],
+            "delete_snapshot",
+            json!(903),
+        ),
         (&["stop", "902"], "stop", json!(902)),
         (&["destroy", "902"], "destroy", json!(902)),
         (&["reboot"], "reboot", json!(null)),
