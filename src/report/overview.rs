@@ -4,7 +4,7 @@ use anstyle::Style;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::text::{ADDED, BAD, CHANGED, Cell, harmless, moment, rfc3339, table};
+use super::text::{ADDED, BAD, CHANGED, Cell, moment, one_line, rfc3339, table};
 use crate::domain::ids::{Ctid, RunId};
 use crate::domain::observed::{ObservedContainer, ObservedWorld, Status};
 use crate::domain::record::{ContainerRecord, Outcome, Phase, Record, RunRecord};
@@ -103,14 +103,14 @@ pub fn status_table(rows: &[Standing]) -> String {
         };
         let outcome = row.outcome.unwrap_or("never");
         let pending = match (row.pending, row.problems.first()) {
-            (_, Some(problem)) => Cell::styled(BAD, harmless(problem)),
+            (_, Some(problem)) => Cell::styled(BAD, one_line(problem)),
             (0, None) => Cell::new("none"),
             (1, None) => Cell::styled(CHANGED, "1 change"),
             (number, None) => Cell::styled(CHANGED, format!("{number} changes")),
         };
         vec![
             Cell::new(row.ctid.to_string()),
-            Cell::new(harmless(&row.name)),
+            Cell::new(one_line(&row.name)),
             Cell::new("present"),
             Cell::styled(observed, row.observed),
             Cell::styled(outcome_style(outcome), outcome),
@@ -151,14 +151,14 @@ pub fn runs_table(runs: &[RunRecord]) -> String {
     let cells = runs.iter().map(|run| {
         let name = run.phase.name();
         let why = match &run.phase {
-            Phase::Interrupted { reason } => harmless(reason),
+            Phase::Interrupted { reason } => one_line(reason),
             Phase::Superseded { by } => format!("by {by}"),
             _ => String::new(),
         };
         let mut cells = vec![
             Cell::new(run.id.to_string()),
             Cell::new(moment(run.started_at)),
-            Cell::new(harmless(&run.started.operator)),
+            Cell::new(one_line(&run.started.operator)),
             Cell::styled(outcome_style(name), name),
         ];
         let totals = match &run.phase {
