@@ -110,3 +110,28 @@ fn the_history_of_an_unknown_run_names_the_known_ones() {
     let upper = run.to_uppercase();
     assert!(!site.ok(&["history", "901", "--run", &upper]).out.is_empty());
 }
+
+#[test]
+fn what_is_declared_no_more_is_said_and_left() {
+    let mut site = Site::new();
+    site.apply();
+    let declared = site.lxc["lxc_configs"].as_object_mut().expect("an object");
+    declared.shift_remove("903");
+    site.write();
+    let words = "Made by phoenix and declared no more, left as they are: 903 (running)\n";
+    assert!(site.ok(&["plan", "--exit-code"]).out.ends_with(words));
+    let plan = site.ok(&["plan", "--format", "json"]).json();
+    assert_eq!(
+        plan["undeclared"],
+        json!([{ "ctid": 903, "status": "running" }])
+    );
+    let status = site.ok(&["status", "--format", "json"]).json();
+    let row = &status["containers"][3];
+    assert_eq!(row["ctid"], 903);
+    assert_eq!(row["name"], "lone");
+    assert_eq!(row["desired"], "absent");
+    assert_eq!(row["observed"], "running");
+    assert_eq!(row["drift"], false);
+    site.ok(&["status"]).prints("903   lone  absent   running");
+    assert_eq!(site.apply()["mutations"], 0);
+}
