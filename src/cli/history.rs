@@ -5,6 +5,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::out::Out;
 use super::{clock, state};
+use crate::domain::ids::{Ctid, RunId};
 use crate::journal::Journal;
 use crate::report::history::{self, Filter};
 use crate::report::overview;
@@ -12,16 +13,25 @@ use crate::report::overview;
 pub(super) fn run(global: &Global, out: Out, args: &HistoryArgs) -> Result<Exit, CliError> {
     let dir = state::directory(global)?;
     let Some(journal) = Journal::open_existing(&dir)? else {
+        if let Some(wanted) = &args.run {
+            return Err(unknown_run(args.ctid, wanted, &[]));
+        }
         out.remark(&format!("There is no journal in {} yet.", dir.display()));
         return Ok(Exit::Done);
     };
     let entries = journal.entries_of(args.ctid)?;
     journal.close()?;
     let filter = Filter {
-        run: args.run.clone(),
+        run: args.run.as_ref().map(|run| run.to_lowercase()),
         since: args.since.map(|since| since.moment(clock::now())),
         step: args.step,
     };
+    if let Some(wanted) = &filter.run {
+        let known = history::runs(&entries);
+        if !known.iter().any(|run| run.to_string().starts_with(wanted)) {
+            return Err(unknown_run(args.ctid, wanted, &known));
+        }
+    }
     let entries = filter.select(entries);
     if entries.is_empty() {
         out.remark(&format!(
@@ -36,6 +46,29 @@ pub(super) fn run(global: &Global, out: Out, args: &HistoryArgs) -> Result<Exit,
         out.text(&history::human(&entries, &filter))?;
     }
     Ok(Exit::Done)
+}
+
+/// A run in which the container did not take part, with those in which it did.
+fn unknown_run(ctid: Ctid, wanted: &str, known: &[RunId]) -> CliError {
+    /// At most this many are named, the last ones.
+    const NAMED: usize = 5;
+    let message = format!("no run that begins with '{wanted}' worked on container {ctid}");
+    if known.is_empty() {
+        let help = format!("the journal has nothing about container {ctid}");
+        return CliError::usage(message, help);
+    }
+    let last: Vec<String> = known
+        .iter()
+        .rev()
+        .take(NAMED)
+        .map(RunId::to_string)
+        .collect();
+    let more = match known.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} before them"),
+    };
+    let help = format!("those that did are {}{more}", last.join(", "));
+    CliError::usage(message, help)
 }
 
 pub(super) fn runs(global: &Global, out: Out) -> Result<Exit, CliError> {

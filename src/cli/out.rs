@@ -9,6 +9,7 @@ use super::args::{Format, Global};
 use super::error::CliError;
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::report::findings;
+use crate::report::text::harmless;
 
 /// How to talk.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +80,7 @@ impl Out {
     /// A remark beside the output, for a person.
     pub(super) fn remark(self, text: &str) {
         if !self.quiet {
-            to_stderr(&format!("{text}\n"));
+            to_stderr(&format!("{}\n", harmless(text)));
         }
     }
 

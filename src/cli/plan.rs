@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::load;
 use super::out::Out;
-use crate::report;
+use crate::report::{self, undeclared};
 
 pub(super) fn run(global: &Global, out: Out, args: &PlanArgs) -> Result<Exit, CliError> {
     let loaded = load::configuration(global, out)?;
@@ -15,19 +15,23 @@ pub(super) fn run(global: &Global, out: Out, args: &PlanArgs) -> Result<Exit, Cl
     let view = load::view(global, out, desired, args.patience)?;
     let (record, journal) = (&view.record, view.journal);
     let plan = load::plan(desired, &graph, record, journal, &options, &view.world);
+    let left = undeclared::find(desired, &view.world, journal);
+    let human = || report::plan::human(&plan, desired) + &undeclared::line(&left);
+    let document = || {
+        let mut document = report::json::plan(&plan, args.all);
+        document["undeclared"] = undeclared::json(&left);
+        document
+    };
     if plan.has_problems() {
         if !out.json() {
-            out.text(&report::plan::human(&plan, desired))?;
+            out.text(&human())?;
         }
         return Err(CliError::Invalid {
             diagnostics: load::problems(&plan, &loaded),
-            document: Some(report::json::plan(&plan, args.all)),
+            document: Some(document()),
         });
     }
-    out.either(
-        || report::json::plan(&plan, args.all),
-        || report::plan::human(&plan, desired),
-    )?;
+    out.either(document, human)?;
     if args.exit_code && plan.changes() > 0 {
         return Ok(Exit::Pending);
     }

@@ -1,5 +1,7 @@
 //! `phoenix sim`: what a person does by hand on the simulated host.
 
+use serde_json::json;
+
 use super::args::{Global, SimCommand};
 use super::error::CliError;
 use super::exit::Exit;
@@ -27,21 +29,31 @@ pub(super) fn run(global: &Global, out: Out, command: SimCommand) -> Result<Exit
         SimCommand::Log => log(out, &host)?,
         SimCommand::Reboot => {
             host.hand(HandOperation::Reboot)?;
-            out.remark("The simulated host was rebooted.");
+            done(out, "reboot", None, "The simulated host was rebooted.")?;
         }
         SimCommand::Reset => {
             host.hand(HandOperation::Reset)?;
-            out.remark("The simulated host is empty now.");
+            done(out, "reset", None, "The simulated host is empty now.")?;
         }
         command => {
             if let Some((ctid, operation)) = operation(command)? {
-                let kind = operation.kind().replace('_', " ");
+                let kind = operation.kind();
                 host.hand(HandOperation::Container { ctid, operation })?;
-                out.remark(&format!("{ctid}: {kind} done."));
+                let words = format!("{ctid}: {} done.", kind.replace('_', " "));
+                done(out, kind, Some(ctid), &words)?;
             }
         }
     }
     Ok(Exit::Done)
+}
+
+/// Says what was done by hand, to a person or to a script.
+fn done(out: Out, what: &str, ctid: Option<Ctid>, words: &str) -> Result<(), CliError> {
+    if out.json() {
+        return out.document(&json!({ "done": what, "ctid": ctid }));
+    }
+    out.remark(words);
+    Ok(())
 }
 
 /// The configuration, for what the host has: where it cannot be read the host has nothing, which

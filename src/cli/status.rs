@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::load;
 use super::out::Out;
-use crate::report::overview;
+use crate::report::{overview, undeclared};
 use crate::steps::Options;
 
 pub(super) fn run(global: &Global, out: Out, args: &StatusArgs) -> Result<Exit, CliError> {
@@ -18,6 +18,9 @@ pub(super) fn run(global: &Global, out: Out, args: &StatusArgs) -> Result<Exit, 
     let options = Options::default();
     let plan = load::plan(desired, &graph, record, journal, &options, &view.world);
     let mut rows = overview::standings(&plan, &view.world, record);
+    let left = undeclared::find(desired, &view.world, journal);
+    rows.extend(overview::undeclared(&left, &view.world, record));
+    rows.sort_by_key(|row| row.ctid);
     // What they depend on was needed for the plan; it was not asked for.
     rows.retain(|row| targets.ctids.is_empty() || targets.ctids.contains(&row.ctid));
     out.either(

@@ -43,10 +43,13 @@ pub(super) fn run(global: &Global, out: Out) -> Result<Exit, CliError> {
 pub(super) fn graph(global: &Global, out: Out, args: &GraphArgs) -> Result<Exit, CliError> {
     let loaded = load::configuration(global, out)?;
     let selected = load::selection(&loaded.desired, &args.targets.ctids)?;
-    out.text(&match args.language {
-        Language::Dot => graph::dot(&loaded.desired, &selected),
-        Language::Mermaid => graph::mermaid(&loaded.desired, &selected),
-    })?;
+    out.either(
+        || graph::json(&loaded.desired, &selected),
+        || match args.language {
+            Language::Dot => graph::dot(&loaded.desired, &selected),
+            Language::Mermaid => graph::mermaid(&loaded.desired, &selected),
+        },
+    )?;
     Ok(Exit::Done)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::directories;
 use super::findings::{At, File, Findings};
 use super::graph::{Needs, cycles};
 use super::world::World;
@@ -18,6 +19,7 @@ pub(super) fn check(world: &World<'_>, desired: &DesiredState, findings: &mut Fi
     }
     check_ids(world, findings);
     check_cycles(world, findings);
+    directories::check(desired, findings);
     let mut seen = Seen::default();
     for container in desired.containers.values() {
         let id = container.ctid.to_string();

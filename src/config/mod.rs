@@ -7,6 +7,7 @@
 
 mod checks;
 mod decode;
+mod directories;
 mod document;
 mod findings;
 mod graph;
@@ -24,7 +25,8 @@ mod sources;
 mod tests;
 mod world;
 
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -160,8 +162,24 @@ fn directories(dir: &Path) -> Result<(PathBuf, PathBuf), ConfigError> {
     Ok((etc, bin))
 }
 
+/// Reads a regular file. A pipe would make phoenix wait for whoever writes into it, a device may
+/// never end. It is opened without waiting, so that nobody can change it in between.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let file = std::fs::File::options()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    (&file).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn read_file(path: &Path, required: bool) -> Result<Option<Vec<u8>>, ConfigError> {
-    match std::fs::read(path) {
+    match read_regular(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound && required => {
             Err(ConfigError::Missing(path.to_owned()))

@@ -65,6 +65,9 @@ pub(super) fn world<'a>(
     world
 }
 
+/// How the decoder says that it went as deep as it goes.
+const TOO_DEEP: &str = "recursion limit exceeded";
+
 /// The members of a file's object; none, with an error, when there is none.
 fn object<'a>(
     file: File,
@@ -77,13 +80,19 @@ fn object<'a>(
             let offset = offset_of(text, error.line(), error.column());
             let message = error.to_string();
             let what = message.split(" at line ").next().unwrap_or_default();
-            findings.at_offset(
-                file,
-                document::Path::default(),
-                offset,
-                format!("is not JSON: {what}"),
-                "look here and at the line above for a missing or extra comma, quote or bracket",
-            );
+            let (message, help) = if what == TOO_DEEP {
+                (
+                    "nested too deeply: more than 127 objects and lists in one another".to_owned(),
+                    "nothing that phoenix reads is as deep: look for brackets that are never closed",
+                )
+            } else {
+                (
+                    format!("is not JSON: {what}"),
+                    "look here and at the line above for a missing or extra comma, quote or bracket",
+                )
+            };
+            let whole = document::Path::default();
+            findings.at_offset(file, whole, offset, message, help);
             return None;
         }
         Ok(true) => document::each_duplicate(text, &mut |path, offset| {

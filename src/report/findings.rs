@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 
-use super::text::{BAD, CHANGED, DONE, STRONG, count, harmless, indented, paint};
+use super::text::{BAD, CHANGED, DONE, STRONG, count, harmless, indented, one_line, paint};
 use crate::domain::diagnostic::{Diagnostic, Severity};
 
 /// How many findings are of each kind.
@@ -46,7 +46,7 @@ fn word(severity: Severity) -> (&'static str, Style) {
 #[must_use]
 pub fn diagnostic(found: &Diagnostic) -> String {
     let (word, style) = word(found.severity);
-    let shown = harmless(&found.to_string());
+    let shown = one_line(&found.to_string());
     let mut text = format!("{}: {shown}\n", paint(style, word));
     if let Some(help) = &found.help {
         text.push_str(&help_line(help));
@@ -124,6 +124,14 @@ pub(super) mod tests {
             "error: etc/a.json:12:5: lxc_configs.950.memory_mb: expected a number\n  \
              help: write 1024\n"
         );
+    }
+
+    #[test]
+    fn a_finding_is_one_line_whatever_it_quotes() {
+        let mut found = found(Severity::Error);
+        found.message = "'a\x1b[2J\nerror: b' is no name".to_owned();
+        let shown = plain(&diagnostic(&found));
+        assert!(shown.contains("'a error: b' is no name\n  help"), "{shown}");
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use serde_json::{Value, json};
+
 use crate::domain::desired::{DesiredState, Origin};
 use crate::domain::ids::Ctid;
 use crate::plan::Graph;
+use crate::report::text::one_line;
 
 /// An edge: the first comes before the second; whether the second is cloned from the first.
 type Edge = (Ctid, Ctid, bool);
@@ -34,7 +37,7 @@ fn edges(desired: &DesiredState, graph: &Graph) -> BTreeSet<Edge> {
 fn nodes(desired: &DesiredState, graph: &Graph) -> Vec<(Ctid, String, bool)> {
     let managed = graph.containers().filter_map(|ctid| {
         let container = desired.containers.get(&ctid)?;
-        Some((ctid, format!("{ctid} {}", container.name), true))
+        Some((ctid, format!("{ctid} {}", one_line(&container.name)), true))
     });
     let used: BTreeSet<Ctid> = graph
         .containers()
@@ -43,7 +46,11 @@ fn nodes(desired: &DesiredState, graph: &Graph) -> Vec<(Ctid, String, bool)> {
         .collect();
     let externals = used.into_iter().map(|ctid| {
         let name = desired.externals.get(&ctid).map_or("", String::as_str);
-        (ctid, format!("{ctid} {name}").trim_end().to_owned(), false)
+        (
+            ctid,
+            format!("{ctid} {}", one_line(name)).trim_end().to_owned(),
+            false,
+        )
     });
     managed.chain(externals).collect()
 }
@@ -64,6 +71,28 @@ pub fn dot(desired: &DesiredState, graph: &Graph) -> String {
     }
     text.push_str("}\n");
     text
+}
+
+/// For scripts.
+#[must_use]
+pub fn json(desired: &DesiredState, graph: &Graph) -> Value {
+    let containers = graph
+        .containers()
+        .filter_map(|ctid| desired.containers.get(&ctid));
+    let containers = containers.map(|container| {
+        let source = match &container.origin {
+            Origin::Clone { source, .. } => Some(*source),
+            Origin::Template(_) => None,
+        };
+        json!({
+            "ctid": container.ctid,
+            "name": container.name,
+            "needs": container.needs().collect::<BTreeSet<_>>(),
+            "clone_of": source,
+            "externals": container.externals,
+        })
+    });
+    json!({ "containers": containers.collect::<Vec<_>>() })
 }
 
 /// For Mermaid, with the same meaning.
@@ -154,6 +183,24 @@ pub(super) mod tests {
              c902[\"902 db\"]\n  c500([\"500 vm\"])\n  c500 -.-> c901\n  c900 --> c901\n  \
              c901 -.-> c902\n";
         assert_eq!(mermaid(&desired, &graph), expected);
+    }
+
+    #[test]
+    fn names_cannot_steer_the_terminal_or_add_lines() {
+        let mut desired = world();
+        let evil = declared(903, "x\x1b[2J\ny");
+        desired.containers.insert(evil.ctid, Arc::new(evil));
+        desired
+            .externals
+            .insert(ctid(500), "v\x1b[2J\nm".to_owned());
+        let graph = Graph::of(&desired, &[]).expect("a graph");
+        for picture in [dot(&desired, &graph), mermaid(&desired, &graph)] {
+            assert!(
+                picture.contains("903 x y") && picture.contains("500 v m"),
+                "{picture}"
+            );
+            assert!(!picture.contains('\x1b'), "{picture}");
+        }
     }
 
     #[test]

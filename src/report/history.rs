@@ -24,6 +24,19 @@ pub struct Filter {
     pub step: Option<Step>,
 }
 
+/// The runs in which a container took part, oldest first.
+#[must_use]
+pub fn runs(entries: &[Entry]) -> Vec<RunId> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for entry in entries.iter().filter(|entry| entry.ctid.is_some()) {
+        if seen.insert(entry.run) {
+            found.push(entry.run);
+        }
+    }
+    found
+}
+
 impl Filter {
     /// Of a container's entries and those of all runs, the wanted ones: entries of runs in which
     /// the container did not take part are left out.

@@ -13,3 +13,4 @@ pub mod plan;
 pub mod progress;
 pub mod summary;
 pub mod text;
+pub mod undeclared;

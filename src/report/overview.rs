@@ -4,10 +4,12 @@ use anstyle::Style;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::text::{ADDED, BAD, CHANGED, Cell, harmless, moment, rfc3339, table};
+use super::text::{ADDED, BAD, CHANGED, Cell, moment, one_line, rfc3339, table};
+use super::undeclared::Undeclared;
 use crate::domain::ids::{Ctid, RunId};
 use crate::domain::observed::{ObservedContainer, ObservedWorld, Status};
 use crate::domain::record::{ContainerRecord, Outcome, Phase, Record, RunRecord};
+use crate::domain::setting::Key;
 use crate::plan::{ContainerPlan, FleetPlan};
 
 /// How one container stands.
@@ -17,6 +19,8 @@ pub struct Standing {
     pub ctid: Ctid,
     /// Its declared name.
     pub name: String,
+    /// Whether it is declared.
+    pub declared: bool,
     /// `running`, `stopped`, `absent` or `half-created`.
     pub observed: &'static str,
     /// What came of the last work on it: `converged`, `failed`, `skipped`, `unfinished`; none:
@@ -32,6 +36,40 @@ pub struct Standing {
     pub problems: Vec<String>,
     /// Whether it had converged and is not as declared any more: it or the files were changed.
     pub drift: bool,
+}
+
+impl Standing {
+    fn desired(&self) -> &'static str {
+        if self.declared { "present" } else { "absent" }
+    }
+}
+
+/// How containers stand that phoenix made and that are declared no more.
+#[must_use]
+pub fn undeclared(found: &[Undeclared], world: &ObservedWorld, record: &Record) -> Vec<Standing> {
+    let rows = found.iter().map(|(ctid, _)| {
+        let seen = world.containers.get(ctid).map(|seen| &**seen);
+        let unplanned = ContainerPlan {
+            ctid: *ctid,
+            name: seen.map(name).unwrap_or_default(),
+            steps: Vec::new(),
+            problems: Vec::new(),
+            blocked_by: None,
+            notes: Vec::new(),
+            unmanaged: Vec::new(),
+        };
+        Standing {
+            declared: false,
+            ..standing(&unplanned, seen, &record.container(*ctid))
+        }
+    });
+    rows.collect()
+}
+
+/// The name that a container has on the host.
+fn name(seen: &ObservedContainer) -> String {
+    let name = seen.settings.get(&Key::Hostname);
+    name.map(ToString::to_string).unwrap_or_default()
 }
 
 /// How the planned containers stand, by id.
@@ -73,6 +111,7 @@ fn standing(
     Standing {
         ctid: plan.ctid,
         name: plan.name.clone(),
+        declared: true,
         observed,
         outcome,
         at: record.at,
@@ -103,15 +142,15 @@ pub fn status_table(rows: &[Standing]) -> String {
         };
         let outcome = row.outcome.unwrap_or("never");
         let pending = match (row.pending, row.problems.first()) {
-            (_, Some(problem)) => Cell::styled(BAD, harmless(problem)),
+            (_, Some(problem)) => Cell::styled(BAD, one_line(problem)),
             (0, None) => Cell::new("none"),
             (1, None) => Cell::styled(CHANGED, "1 change"),
             (number, None) => Cell::styled(CHANGED, format!("{number} changes")),
         };
         vec![
             Cell::new(row.ctid.to_string()),
-            Cell::new(harmless(&row.name)),
-            Cell::new("present"),
+            Cell::new(one_line(&row.name)),
+            Cell::new(row.desired()),
             Cell::styled(observed, row.observed),
             Cell::styled(outcome_style(outcome), outcome),
             Cell::new(row.at.map(moment).unwrap_or_default()),
@@ -132,7 +171,7 @@ pub fn status_json(rows: &[Standing]) -> Value {
         json!({
             "ctid": row.ctid,
             "name": row.name,
-            "desired": "present",
+            "desired": row.desired(),
             "observed": row.observed,
             "outcome": row.outcome,
             "at": row.at.map(rfc3339),
@@ -151,14 +190,14 @@ pub fn runs_table(runs: &[RunRecord]) -> String {
     let cells = runs.iter().map(|run| {
         let name = run.phase.name();
         let why = match &run.phase {
-            Phase::Interrupted { reason } => harmless(reason),
+            Phase::Interrupted { reason } => one_line(reason),
             Phase::Superseded { by } => format!("by {by}"),
             _ => String::new(),
         };
         let mut cells = vec![
             Cell::new(run.id.to_string()),
             Cell::new(moment(run.started_at)),
-            Cell::new(harmless(&run.started.operator)),
+            Cell::new(one_line(&run.started.operator)),
             Cell::styled(outcome_style(name), name),
         ];
         let totals = match &run.phase {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::describe::{self, Symbol};
-use super::text::{ADDED, BAD, CHANGED, FAINT, STRONG, count, harmless, paint};
+use super::text::{ADDED, BAD, CHANGED, FAINT, STRONG, count, harmless, one_line, paint};
 use crate::domain::action::Action;
 use crate::domain::desired::{DesiredState, Origin};
 use crate::domain::ids::Ctid;
@@ -28,7 +28,7 @@ fn block(shown: &mut String, plan: &ContainerPlan, desired: &DesiredState) {
     if plan.steps.is_empty() && plan.problems.is_empty() && plan.notes.is_empty() && !blocked {
         return;
     }
-    let mut header = format!("# {} {}", plan.ctid, harmless(&plan.name));
+    let mut header = format!("# {} {}", plan.ctid, one_line(&plan.name));
     let create = plan
         .steps
         .iter()
@@ -37,10 +37,10 @@ fn block(shown: &mut String, plan: &ContainerPlan, desired: &DesiredState) {
     if create && let Some(desired) = desired.containers.get(&plan.ctid) {
         match &desired.origin {
             Origin::Template(template) => {
-                let _ = write!(header, " (new, from {})", template.file);
+                let _ = write!(header, " (new, from {})", one_line(&template.file));
             }
             Origin::Clone { source, snapshot } => {
-                let _ = write!(header, " (new, clone of {source}@{snapshot})");
+                let _ = write!(header, " (new, clone of {source}@{})", one_line(snapshot));
             }
         }
     }
@@ -106,7 +106,7 @@ fn unmanaged(shown: &mut String, plan: &FleetPlan) {
         .into_iter()
         .map(|(key, mut ctids)| {
             ctids.sort_unstable();
-            format!("{} ({})", harmless(key), some_of(&ctids))
+            format!("{} ({})", one_line(key), some_of(&ctids))
         })
         .collect();
     let text = format!("Declared, but not managed by phoenix: {}", parts.join(", "));

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::history::failure_details;
-use super::text::{ADDED, BAD, CHANGED, FAINT, STRONG, count, duration, harmless, paint};
+use super::text::{ADDED, BAD, CHANGED, FAINT, STRONG, count, duration, harmless, one_line, paint};
 use crate::domain::action::Action;
 use crate::domain::event::{Draft, Event, Failure, Verdict};
 use crate::domain::ids::Ctid;
@@ -72,7 +72,7 @@ impl Tracker {
 
     fn title(&self, ctid: Ctid) -> String {
         let name = self.names.get(&ctid).map_or("", String::as_str);
-        format!("{ctid} {}", harmless(name)).trim_end().to_owned()
+        format!("{ctid} {}", one_line(name)).trim_end().to_owned()
     }
 
     /// Takes in an event.

@@ -65,6 +65,12 @@ pub fn harmless(text: &str) -> String {
         .collect()
 }
 
+/// The same on one line: for what is a name, and has no lines of its own.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    harmless(text).replace(['\n', '\t'], " ")
+}
+
 /// Each line of a text behind an indentation, without blank lines at its end.
 #[must_use]
 pub fn indented(text: &str, indent: &str) -> String {
@@ -177,5 +183,6 @@ mod tests {
     #[test]
     fn foreign_text_cannot_steer_the_terminal() {
         assert_eq!(harmless("a\x1b[2Jb\x07c\n\td\r"), "abc\n\td");
+        assert_eq!(one_line("a\x1b[2Jb\n\tc"), "ab  c");
     }
 }

@@ -1110,3 +1110,93 @@ fn bytes_that_are_no_text() {
         loaded.diagnostics
     );
 }
+
+#[test]
+fn only_regular_files_are_read() {
+    let (dir, _) = changed(&[]);
+    let path = dir.path().join("etc/phoenix_lxc_configs.json");
+    let real = dir.path().join("real.json");
+    std::fs::rename(&path, &real).expect("moved");
+    std::os::unix::fs::symlink(&real, &path).expect("a link");
+    assert!(load(dir.path()).is_ok(), "a link to a file is one");
+    std::fs::remove_file(&path).expect("removed");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).expect("a pipe");
+    for _ in ["a pipe", "a device"] {
+        let error = load(dir.path()).expect_err("no file");
+        let ConfigError::Unreadable { source, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(source.to_string(), "it is not a regular file");
+        std::fs::remove_file(&path).expect("removed");
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+    }
+}
+
+#[test]
+fn a_document_can_be_nested_too_deeply() {
+    let deep = format!(
+        "\"x\": {}{}, \"cores\": 1,",
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    check(&[(
+        &[('l', "\"cores\": 1,", &deep)],
+        &[("error lxc 6", "nested too deeply")],
+    )]);
+    let (_dir, loaded) = changed(&[('l', "\"cores\": 1,", &deep)]);
+    let help = serious(&loaded)[0].help.clone();
+    assert!(help.expect("a help").contains("never closed"));
+}
+
+#[test]
+fn what_is_wanted_of_one_directory_goes_together() {
+    let mac = "\"mac_address\": \"52:54:00:00:00:02\",";
+    let with = |mount: &str| {
+        format!("{mac}\n\"mount_points\": [{{\"container_path\": \"/x\", {mount}}}],")
+    };
+    let maps = "\"id_maps\": [{\"type\": \"u\", \"container_id\": 0, \"host_id\": 200000, \
+                \"size\": 65536}, {\"type\": \"g\", \"container_id\": 0, \"host_id\": 200000, \
+                \"size\": 65536}],";
+    let owned = "\"owner_uid\": 33, \"owner_gid\": 33, \"mode\": \"0750\"";
+    let same = with(&format!("\"host_path\": \"//srv//site/\", {owned}"));
+    let none = with("\"host_path\": \"/srv/site\"");
+    let other = with("\"host_path\": \"/srv/site/\", \"owner_uid\": 0, \"owner_gid\": 0");
+    let mode = with("\"host_path\": \"/srv/site\", \"mode\": \"0755\"");
+    for good in [&same, &none] {
+        check(&[(&[('l', mac, good)], &[])]);
+    }
+    check(&[
+        (
+            &[('l', mac, &other)],
+            &[(
+                "error lxc 46 lxc_configs.102.mount_points[0].owner_uid",
+                "100000:100000 on the host, but lxc_configs.101.mount_points[0] declares 100033:100033",
+            )],
+        ),
+        (
+            &[('l', mac, &format!("{maps}{same}"))],
+            &[(
+                "error lxc 46 lxc_configs.102.mount_points[0].owner_uid",
+                "200033:200033 on the host",
+            )],
+        ),
+        (
+            &[('l', mac, &mode)],
+            &[(
+                "error lxc 46 lxc_configs.102.mount_points[0].mode",
+                "0755, but lxc_configs.101.mount_points[0] declares 0750",
+            )],
+        ),
+        (
+            &[
+                ('l', "\"owner_uid\": 33, \"owner_gid\": 33, ", ""),
+                ('l', mac, &format!("{maps}{none}")),
+            ],
+            &[(
+                "error lxc 46 lxc_configs.102.mount_points[0]",
+                "nobody declares the owner of '/srv/site'",
+            )],
+        ),
+    ]);
+}

@@ -57,3 +57,81 @@ fn looking_at_the_host_is_tried_again_too() {
         run(command).code(0);
     }
 }
+
+#[test]
+fn every_command_prints_one_document() {
+    let site = Site::new();
+    site.apply();
+    for (verb, done, ctid) in [
+        (&["set", "901", "memory=512"][..], "set", json!(901)),
+        (&["stop", "901"], "stop", json!(901)),
+        (&["start", "901"], "start", json!(901)),
+        (&["unmount", "901", "/srv/site"], "unmount", json!(901)),
+        (&["lock", "903"], "lock", json!(903)),
+        (&["unlock", "903"], "unlock", json!(903)),
+        (&["snapshot", "903", "mine"], "snapshot", json!(903)),
+        (
+            &["delsnapshot", "903", "mine"],
+            "delete_snapshot",
+            json!(903),
+        ),
+        (&["stop", "902"], "stop", json!(902)),
+        (&["destroy", "902"], "destroy", json!(902)),
+        (&["reboot"], "reboot", json!(null)),
+        (&["reset"], "reset", json!(null)),
+    ] {
+        let printed = site.ok(&[&["sim", "--format", "json"], verb].concat());
+        assert_eq!(printed.json(), json!({ "done": done, "ctid": ctid }));
+        assert_eq!(printed.err, "");
+    }
+    let graph = site.ok(&["graph", "901", "--format", "json"]).json();
+    let expected = json!({ "containers": [
+        { "ctid": 900, "name": "base", "needs": [], "clone_of": null, "externals": [] },
+        { "ctid": 901, "name": "web", "needs": [900], "clone_of": 900, "externals": [] },
+    ] });
+    assert_eq!(graph, expected);
+}
+
+#[test]
+fn the_history_of_an_unknown_run_names_the_known_ones() {
+    let site = Site::new();
+    let named = &["history", "901", "--run", "zzz"];
+    site.run(named)
+        .code(2)
+        .says("the journal has nothing about container 901");
+    let run = site.apply()["run"].as_str().expect("a run").to_owned();
+    site.run(named)
+        .code(2)
+        .says("no run that begins with 'zzz' worked on container 901")
+        .says(&format!("those that did are {run}"));
+    site.run(&["history", "950", "--run", &run])
+        .code(2)
+        .says("the journal has nothing about container 950");
+    let upper = run.to_uppercase();
+    assert!(!site.ok(&["history", "901", "--run", &upper]).out.is_empty());
+}
+
+#[test]
+fn what_is_declared_no_more_is_said_and_left() {
+    let mut site = Site::new();
+    site.apply();
+    let declared = site.lxc["lxc_configs"].as_object_mut().expect("an object");
+    declared.shift_remove("903");
+    site.write();
+    let words = "Made by phoenix and declared no more, left as they are: 903 (running)\n";
+    assert!(site.ok(&["plan", "--exit-code"]).out.ends_with(words));
+    let plan = site.ok(&["plan", "--format", "json"]).json();
+    assert_eq!(
+        plan["undeclared"],
+        json!([{ "ctid": 903, "status": "running" }])
+    );
+    let status = site.ok(&["status", "--format", "json"]).json();
+    let row = &status["containers"][3];
+    assert_eq!(row["ctid"], 903);
+    assert_eq!(row["name"], "lone");
+    assert_eq!(row["desired"], "absent");
+    assert_eq!(row["observed"], "running");
+    assert_eq!(row["drift"], false);
+    site.ok(&["status"]).prints("903   lone  absent   running");
+    assert_eq!(site.apply()["mutations"], 0);
+}

@@ -61,7 +61,10 @@ fn apply_does_what_plan_said_and_then_nothing() {
     site.ok(&["plan", "--exit-code"])
         .prints("No changes. 4 containers are as declared.\n");
     let plan = site.ok(&["plan", "--format", "json"]).json();
-    assert_eq!(plan, json!({ "changes": 0, "containers": [] }));
+    assert_eq!(
+        plan,
+        json!({ "changes": 0, "containers": [], "undeclared": [] })
+    );
     assert_eq!(site.world(), world);
 }
 
