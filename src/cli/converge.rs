@@ -38,9 +38,10 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
         };
         return super::plan::run(global, out, &plan);
     }
+    let targets = args.targets.ctids;
+    load::few_targets(&targets)?;
     let loaded = load::configuration(global, out)?;
     let desired = &loaded.desired;
-    let targets = args.targets.ctids;
     load::selection(desired, &targets)?;
     let options = load::options(&args.wishes, desired, &targets)?;
     let stop = signals::stop_flag()?;

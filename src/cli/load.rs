@@ -41,6 +41,21 @@ pub(super) fn selection(desired: &DesiredState, targets: &[Ctid]) -> Result<Grap
     })
 }
 
+/// Refuses more names than a person gives: a run keeps them in its first event.
+pub(super) fn few_targets(targets: &[Ctid]) -> Result<(), CliError> {
+    const MOST: usize = 5000;
+    if targets.len() <= MOST {
+        return Ok(());
+    }
+    Err(CliError::usage(
+        format!(
+            "{} containers are named; the limit is {MOST}",
+            targets.len()
+        ),
+        "name none to work on all that are declared",
+    ))
+}
+
 pub(super) fn options(
     wishes: &Wishes,
     desired: &DesiredState,

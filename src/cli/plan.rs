@@ -8,6 +8,7 @@ use super::out::Out;
 use crate::report::{self, undeclared};
 
 pub(super) fn run(global: &Global, out: Out, args: &PlanArgs) -> Result<Exit, CliError> {
+    load::few_targets(&args.targets.ctids)?;
     let loaded = load::configuration(global, out)?;
     let desired = &loaded.desired;
     let graph = load::selection(desired, &args.targets.ctids)?;

@@ -12,6 +12,7 @@ mod document;
 mod findings;
 mod graph;
 mod keys;
+mod limits;
 mod lower;
 mod raw;
 mod raw_host;

@@ -6,6 +6,7 @@ use super::decode::decode;
 use super::document::{self, Entry};
 use super::findings::{At, File, Findings};
 use super::keys::{LXC_ROOT, check_list, check_object, near_miss};
+use super::limits;
 use super::raw::{RawContainer, RawHealthCheck, RawIdMap, RawMountPoint, RawNetwork, RawVolume};
 use super::raw_host::RawVmFile;
 use super::read_host;
@@ -228,6 +229,7 @@ fn containers<'a>(
         let value = start..start + entry.value.len();
         let key = document::key_offset(text, entry);
         sources.add_container(ctid, ContainerPlace { key, value });
+        limits::check(&inner, &at, findings);
         let raw: RawContainer = decode(entry.value, &at, findings);
         check_nested(&inner, &at, findings);
         found.insert(

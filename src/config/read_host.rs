@@ -6,6 +6,7 @@ use super::decode::{decode, fields_of};
 use super::document::{self, Entry};
 use super::findings::{At, File, Findings};
 use super::keys::{SECTIONS, check_object, is_comment, near_miss};
+use super::limits;
 use super::lower::mounts;
 use super::raw_host::{RawDataset, RawHypervisor, RawSharedVolume};
 use super::scalar::Object;
@@ -21,6 +22,11 @@ pub(super) fn hypervisor(
 ) {
     let file = At::File(File::Hypervisor);
     check_sections(members, findings);
+    for key in ["shared_volumes", "zfs", "proxmox_storage_ids"] {
+        if let Some(entry) = members.iter().rfind(|entry| entry.key == key) {
+            limits::texts(entry.value, &At::File(File::Hypervisor).key(key), findings);
+        }
+    }
     let raw: RawHypervisor = decode(text, &file, findings);
     let ids = raw.proxmox_storage_ids.unwrap_or_default();
     let named = ["fastdata_iso", "fastData_shared_iso"]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Lowering;
 use crate::config::findings::{At, File, Findings};
+use crate::config::limits::MOUNTS;
 use crate::config::raw::{RawMountPoint, RawVolume};
 use crate::config::scalar::{List, Object};
 use crate::domain::desired::{DesiredBind, DesiredVolume};
@@ -18,6 +19,15 @@ impl Lowering<'_, '_> {
         let mut volumes = self.volumes("volumes", raw.volumes.as_ref());
         volumes.extend(self.volumes("zfs_volumes", raw.zfs_volumes.as_ref()));
         self.check_paths(&binds, &volumes);
+        let mounts = binds.len() + volumes.len();
+        if mounts > MOUNTS {
+            let message = format!("has {mounts} mounts; the limit is {MOUNTS}");
+            self.findings.key_error(
+                &self.at,
+                message,
+                "Proxmox VE has no more slots: take some away",
+            );
+        }
         self.check_snapshot(&binds);
         (binds, volumes)
     }

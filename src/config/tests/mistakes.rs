@@ -1200,3 +1200,81 @@ fn what_is_wanted_of_one_directory_goes_together() {
         ),
     ]);
 }
+
+#[test]
+fn what_is_too_large_is_refused() {
+    let cores = "\"cores\": 1,";
+    let list = |key: &str, element: &str, number: usize| {
+        let all = vec![element; number].join(", ");
+        format!("\"{key}\": [{all}], {cores}")
+    };
+    let health = |words: usize| {
+        let all = vec!["\"12345678\""; words].join(", ");
+        format!("\"health_check\": {{\"command\": [{all}]}}, {cores}")
+    };
+    let mounts = |number: usize| {
+        let one = |n| format!("{{\"host_path\": \"/srv/{n}\", \"container_path\": \"/x{n}\"}}");
+        let all: Vec<String> = (0..number).map(one).collect();
+        format!("\"mount_points\": [{}], {cores}", all.join(", "))
+    };
+    let snapshot = ('l', ",\n      \"template_snapshot_name\": \"ready\"", "");
+    let errors = |declared: &str| {
+        let (_dir, loaded) = changed(&[('l', cores, declared), snapshot]);
+        let all = loaded.diagnostics.into_iter();
+        let here = all.filter(|found| found.message.contains("the limit is"));
+        here.map(|found| format!("{}: {}", found.path, found.message))
+            .collect::<Vec<_>>()
+    };
+    let long = |length: usize| format!("\"apparmor_profile\": \"{}\", {cores}", "a".repeat(length));
+    let option = "\"lxc.cap.drop: mknod\"";
+    for (fits, too_large, expected) in [
+        (
+            list("lxc_options", option, 1000),
+            list("lxc_options", option, 1001),
+            "lxc_configs.100.lxc_options: has 1001 lines; the limit is 1000",
+        ),
+        (
+            health(2048),
+            health(2049),
+            "lxc_configs.100.health_check.command: is 16392 bytes long; the limit is 16384",
+        ),
+        (
+            mounts(256),
+            mounts(257),
+            "lxc_configs.100: has 257 mounts; the limit is 256",
+        ),
+        (
+            long(16384),
+            long(16385),
+            "lxc_configs.100.apparmor_profile: is a text of 16385 bytes; the limit is 16384",
+        ),
+    ] {
+        assert_eq!(errors(&fits), [""; 0]);
+        assert_eq!(errors(&too_large), [expected]);
+    }
+    let named = "\"features\": [\"base\"]";
+    let features = |number| format!("\"features\": [{}]", vec!["\"base\""; number].join(", "));
+    let (_dir, loaded) = changed(&[('l', named, &features(201))]);
+    let found = serious(&loaded);
+    assert!(
+        found
+            .iter()
+            .any(|found| found.message == "has 201 features; the limit is 200")
+    );
+    let path = format!("/srv/{}", "a".repeat(20_000));
+    check(&[(
+        &[('h', "/srv/certificates", &path)],
+        &[(
+            "error host 13 shared_volumes.certificates.host_path",
+            "is a text of 20005 bytes; the limit is 16384",
+        )],
+    )]);
+    // An application's own text is its own business.
+    assert_eq!(
+        errors(&format!(
+            "\"vllm_args\": \"{}\", {cores}",
+            "a".repeat(20_000)
+        )),
+        [""; 0]
+    );
+}

@@ -135,3 +135,16 @@ fn what_is_declared_no_more_is_said_and_left() {
     site.ok(&["status"]).prints("903   lone  absent   running");
     assert_eq!(site.apply()["mutations"], 0);
 }
+
+#[test]
+fn too_many_names_are_refused() {
+    let site = Site::new();
+    let names = |number: usize| vec!["903"; number];
+    site.ok(&[&["plan"][..], &names(5000)].concat());
+    for command in ["plan", "apply"] {
+        site.run(&[&[command][..], &names(5001)].concat())
+            .code(2)
+            .says("5001 containers are named; the limit is 5000")
+            .says("name none");
+    }
+}
