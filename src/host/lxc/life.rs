@@ -329,18 +329,25 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Gives a container that phoenix was killed at while it was starting what it lacks.
-    pub(super) fn unfinished_start(&self) -> Result<bool, HostError> {
+    /// Finishes for a running container what an earlier phoenix could not: a start that it did
+    /// not see the end of, the files of a script that was killed.
+    pub(super) fn settle(&self) -> Result<(), HostError> {
         let path = self.layout().running(self.ctid);
-        let running = observe::read(self.dialect, self.ctid, &path)?;
-        let Some(guest) = running.filter(|guest| guest.instance.is_none()) else {
-            return Ok(false);
+        let Some(guest) = observe::read(self.dialect, self.ctid, &path)? else {
+            // A person started it, and phoenix never did.
+            return Ok(());
         };
-        if Instance::of(self.dialect, self.ctid)?.is_none() {
-            return Ok(false);
+        let Some(instance) = Instance::of(self.dialect, self.ctid)? else {
+            return Ok(());
+        };
+        if guest.instance.is_none() {
+            tracing::info!(ctid = %self.ctid, "finishing a start that was interrupted");
+            return self.ready(&guest);
         }
-        self.ready(&guest)?;
-        Ok(true)
+        if let Ok(inside) = Inside::of(instance.init, guest.root()) {
+            inside.sweep();
+        }
+        Ok(())
     }
 }
 

@@ -189,20 +189,15 @@ impl Host for LxcHost {
 }
 
 impl LxcHost {
-    /// Waits for what an earlier phoenix left running, and finishes the starts that it did not.
+    /// Waits for what an earlier phoenix left running, and finishes what it could not.
     fn settle(&self) -> Result<(), HostError> {
         let locks = self.dialect.layout.locks();
         for entry in fs::read_dir(&locks).into_iter().flatten().flatten() {
             lock::settle(&entry.path())?;
         }
         for ctid in observe::running(&self.dialect)? {
-            if !self.dialect.layout.running(ctid).exists() {
-                continue;
-            }
             let held = lock::take(&self.dialect.layout.lock(ctid))?;
-            if self.work(ctid, &held).unfinished_start()? {
-                tracing::info!(%ctid, "finished a start that was interrupted");
-            }
+            self.work(ctid, &held).settle()?;
         }
         Ok(())
     }
