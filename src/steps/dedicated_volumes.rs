@@ -23,7 +23,9 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     let changes = changes(cx, seen, &mut work)?;
     work.configure(seen, changes);
     for volume in &cx.desired.volumes {
-        if let Some((slot, mount)) = at(seen, &volume.path)
+        // Also of one that is kept although the next start would have taken it away.
+        let kept = at(seen, &volume.path).or_else(|| leaving_volume(seen, &volume.path));
+        if let Some((slot, mount)) = kept
             && mount.size.is_some_and(|size| size < volume.size)
         {
             work.actions.push(Action::Resize {
@@ -49,9 +51,7 @@ pub(super) fn changes(
             continue;
         }
         // One that the next start would take away stays: a new one would be an empty disk over it.
-        if let Some((slot, mount)) = leaving(seen, &volume.path)
-            && matches!(mount.source, Source::Volume(_))
-        {
+        if let Some((slot, mount)) = leaving_volume(seen, &volume.path) {
             changes.insert(Key::Mount(slot), Some(Value::Mount(mount)));
             work.claims.push(Owned::Mount(volume.path.clone()));
             continue;
@@ -78,6 +78,11 @@ pub(super) fn changes(
     Ok(changes)
 }
 
+/// A volume that is mounted there now, and that the next start would take away.
+fn leaving_volume(seen: &ObservedContainer, path: &str) -> Option<(u8, Mount)> {
+    leaving(seen, path).filter(|(_, mount)| matches!(mount.source, Source::Volume(_)))
+}
+
 /// What no action can cure.
 pub(super) fn problems(cx: &Context<'_>) -> Problems {
     let Some(seen) = cx.observed else {
@@ -85,7 +90,8 @@ pub(super) fn problems(cx: &Context<'_>) -> Problems {
     };
     let mut problems = Vec::new();
     for volume in &cx.desired.volumes {
-        let Some((slot, mount)) = at(seen, &volume.path) else {
+        let kept = at(seen, &volume.path).or_else(|| leaving_volume(seen, &volume.path));
+        let Some((slot, mount)) = kept else {
             continue;
         };
         if let Source::Host(host) = &mount.source {
