@@ -118,6 +118,25 @@ fn a_mount_whose_removal_waits_is_kept_and_not_covered() {
 }
 
 #[test]
+fn a_kept_volume_grows_in_the_same_go() {
+    let session = Session::new(bare_host());
+    session.apply(&fleet(&[base(), service()]));
+    drift(&session, &Drift::Unmount(1, "/v0".to_owned()));
+    let larger = fleet(&[
+        base(),
+        Shape {
+            volumes: vec![(0, 3)],
+            ..service()
+        },
+    ]);
+    let planned = session.plan(&larger).changes();
+    let summary = session.apply(&larger);
+    converged(&summary);
+    // The health check is planned too, and changes nothing.
+    assert_eq!(summary.totals.mutations + 1, planned as u64);
+}
+
+#[test]
 fn a_health_check_that_fails_is_not_forgotten() {
     use crate::worlds::host::Mischief;
     let desired = fleet(&[Shape {
