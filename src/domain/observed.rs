@@ -350,13 +350,32 @@ impl ObservedContainer {
             .find(|snapshot| snapshot.name == name && !snapshot.incomplete)
     }
 
-    /// The mounts as they will be after the next start.
+    /// Whether a key will be set after the next start.
+    #[must_use]
+    pub fn will_set(&self, key: &Key) -> bool {
+        match self.pending.get(key) {
+            Some(waiting) => waiting.is_some(),
+            None => self.settings.contains_key(key),
+        }
+    }
+
+    /// The mounts as they will be after the next start, by slot.
     pub fn mounts(&self) -> impl Iterator<Item = (u8, Mount)> {
-        self.eventual_settings()
-            .into_iter()
+        let waiting = self
+            .pending
+            .iter()
+            .map(|(key, value)| (key, value.as_ref()));
+        let live = self
+            .settings
+            .iter()
+            .filter(|(key, _)| !self.pending.contains_key(key));
+        let all = waiting.chain(live.map(|(key, value)| (key, Some(value))));
+        let mounts: BTreeMap<u8, Mount> = all
             .filter_map(|(key, value)| match (key, value) {
-                (Key::Mount(slot), Value::Mount(mount)) => Some((slot, mount)),
+                (Key::Mount(slot), Some(Value::Mount(mount))) => Some((*slot, mount.clone())),
                 _ => None,
             })
+            .collect();
+        mounts.into_iter()
     }
 }

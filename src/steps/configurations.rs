@@ -161,7 +161,7 @@ fn keys(declared: &Settings, cx: &Context<'_>) -> BTreeSet<Key> {
 /// A key of ours that is declared no more goes back to what a container has without it.
 fn remove(cx: &Context<'_>, key: &Key, seen: &ObservedContainer) -> Option<Option<Value>> {
     let owned = Owned::Key(key.clone());
-    let there = seen.eventual_settings().contains_key(key);
+    let there = seen.will_set(key);
     (there && cx.owned().contains(&owned)).then_some(None)
 }
 

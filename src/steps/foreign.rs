@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, configurations, mounts, start};
+use super::{Context, mounts, start};
 use crate::domain::desired::Origin;
 use crate::domain::event::Owned;
 use crate::domain::observed::{ObservedContainer, Status};
@@ -239,13 +239,8 @@ fn waiting(cx: &Context<'_>, seen: &ObservedContainer) -> Vec<String> {
         return Vec::new();
     }
     let ours = start::waiting(cx, seen);
-    let mut own = seen.clone();
-    own.pending.clear();
-    let wanted = configurations::changes(cx, &own, &mut super::Work::default());
-    let theirs = seen
-        .pending
-        .keys()
-        .filter(|key| !ours.contains(key) && !wanted.contains_key(key));
+    // What is ours is looked for in all states already: the rest is other people's.
+    let theirs = seen.pending.keys().filter(|key| !ours.contains(key));
     let shown = |keys: Vec<String>| keys.join(", ");
     let mut notes = Vec::new();
     if cx.options.no_restart && !ours.is_empty() {
