@@ -10,8 +10,11 @@ use crate::domain::refusal::{FailureKind, Refusal};
 use crate::domain::step::Step;
 
 pub mod lxc;
+pub mod pct;
 pub mod process;
+mod run;
 pub mod sim;
+mod sockets;
 
 /// A machine with containers.
 pub trait Host: Send + Sync {
