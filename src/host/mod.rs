@@ -10,6 +10,7 @@ use crate::domain::refusal::{FailureKind, Refusal};
 use crate::domain::step::Step;
 
 pub mod lxc;
+pub mod pct;
 pub mod process;
 pub mod sim;
 
