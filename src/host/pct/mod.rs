@@ -1,0 +1,3 @@
+//! Containers of a Proxmox VE node.
+
+pub mod conf;
