@@ -9,6 +9,7 @@ use crate::domain::observed::ObservedWorld;
 use crate::domain::refusal::{FailureKind, Refusal};
 use crate::domain::step::Step;
 
+mod devices;
 pub mod lxc;
 pub mod pct;
 pub mod process;

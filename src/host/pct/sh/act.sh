@@ -75,14 +75,16 @@ given() {
     printf '%s' "$2" >"$own/$1.given.new" && mv -f "$own/$1.given.new" "$own/$1.given" ||
         fail "cannot write $own/$1.given"
 }
+# ID: its next look is at the file alone.
+forget() { rm -f "$own/$1.given"; }
 # ID SECONDS: waits until the container's init answers.
 answers() {
-    waited=0
+    patience=$(($(date +%s) + $2))
     until timeout 10 lxc-attach -n "$1" --clear-env -- true </dev/null >/dev/null 2>&1 9<&-; do
         runs "$1" || fail "phoenix: the container stopped right after its start"
-        [ "$waited" -lt "$2" ] || fail "phoenix: it runs, and its init does not answer"
+        [ "$(date +%s)" -lt "$patience" ] ||
+            fail "phoenix: it runs, and its init does not answer"
         sleep 0.2
-        waited=$((waited + 1))
     done
 }
 # ID…: waits until no worker of Proxmox VE is at these containers. One outlives the `pct` that
@@ -162,3 +164,25 @@ long_output() {
 }
 stage=
 unstage() { [ -z "$stage" ] || rm -rf "$stage"; }
+# Where the original's scripts look for their configuration.
+surroundings() {
+    [ ! -f "$1/etc/phoenix_lxc_configs.json" ] ||
+        export LXC_CONFIG_FILE="$1/etc/phoenix_lxc_configs.json"
+    [ ! -f "$1/etc/phoenix_hypervisor_config.json" ] ||
+        export HYPERVISOR_CONFIG_FILE="$1/etc/phoenix_hypervisor_config.json"
+}
+# SECONDS BASE SCRIPT ID ARGUMENT…: runs a person's script that is on this machine.
+here() {
+    seconds=$1
+    surroundings "$2"
+    shift 2
+    outside "$seconds" "$@"
+}
+# The same for one that was unpacked.
+staged() {
+    seconds=$1 script=$stage/$3
+    surroundings "$stage"
+    shift 3
+    outside "$seconds" "$script" "$@"
+    unstage
+}
