@@ -48,7 +48,7 @@ pub(super) struct Finished {
     pub(super) code: i32,
     /// Standard output, as far as it is kept.
     pub(super) stdout: Vec<u8>,
-    /// The last 4 KiB of both streams.
+    /// The last 4 KiB of standard error.
     pub(super) tail: String,
 }
 
@@ -125,7 +125,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// When it cannot be started, fails, or does not end in time (its outcome is unknown then).
     pub fn run(&self) -> Result<Output, HostError> {
-        let (status, streams) = self.end()?;
+        let (status, streams) = self.end(true)?;
         if status.success() {
             Ok(streams.output())
         } else {
@@ -138,7 +138,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// When it cannot be started, is ended by a signal, or does not end in time.
     pub(super) fn finish(&self) -> Result<Finished, HostError> {
-        let (status, streams) = self.end()?;
+        let (status, streams) = self.end(false)?;
         let Some(code) = status.code() else {
             return Err(self.failed(status, &streams));
         };
@@ -150,9 +150,10 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn end(&self) -> Result<(ExitStatus, Streams), HostError> {
+    /// Its end, and what came of its streams; `mixed`: the tail is of both.
+    fn end(&self, mixed: bool) -> Result<(ExitStatus, Streams), HostError> {
         let mut child = self.spawn()?;
-        let mut streams = Streams::of(&mut child, self.keep);
+        let mut streams = Streams::of(&mut child, self.keep, mixed);
         match wait(&mut child, &mut streams, self.deadline) {
             Ok(Ending::Exited(status)) => Ok((status, streams)),
             Ok(Ending::TimedOut) => {
@@ -346,13 +347,15 @@ struct Streams {
     err: Stream<std::process::ChildStderr>,
     stdout: Vec<u8>,
     keep: usize,
+    mixed: bool,
     tail: Vec<u8>,
 }
 
 impl Streams {
-    fn of(child: &mut Child, keep: usize) -> Self {
+    fn of(child: &mut Child, keep: usize, mixed: bool) -> Self {
         Self {
             keep,
+            mixed,
             out: Stream::of(child.stdout.take()),
             err: Stream::of(child.stderr.take()),
             stdout: Vec::new(),
@@ -384,11 +387,14 @@ impl Streams {
     }
 
     fn drain(&mut self) {
-        let (stdout, tail, keep) = (&mut self.stdout, &mut self.tail, self.keep);
+        let (stdout, tail) = (&mut self.stdout, &mut self.tail);
+        let (keep, mixed) = (self.keep, self.mixed);
         self.out.read(|bytes| {
             let room = keep.saturating_sub(stdout.len()).min(bytes.len());
             stdout.extend_from_slice(&bytes[..room]);
-            keep_tail(tail, bytes);
+            if mixed {
+                keep_tail(tail, bytes);
+            }
         });
         self.err.read(|bytes| keep_tail(tail, bytes));
     }

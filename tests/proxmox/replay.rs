@@ -118,13 +118,18 @@ impl Replay {
                 Some(Deed::Nothing) => return,
                 Some(Deed::Edit(id, from, to)) => {
                     let text = self.site.conf(id);
-                    assert!(text.contains(from), "{session} {command}: {from:?} in {text}");
+                    assert!(
+                        text.contains(from),
+                        "{session} {command}: {from:?} in {text}"
+                    );
                     let path = format!("etc/pve/nodes/vm/lxc/{id}.conf");
                     self.site.write(&path, &text.replacen(from, to, 1));
                     return;
                 }
                 Some(Deed::Held(id)) => {
-                    let path = self.site.path(&format!("run/lock/lxc/pve-config-{id}.lock"));
+                    let path = self
+                        .site
+                        .path(&format!("run/lock/lxc/pve-config-{id}.lock"));
                     let file = fs::File::create(path).expect("a lock file");
                     flock(&file, FlockOperation::LockExclusive).expect("the lock");
                     held = Some(file);
@@ -161,18 +166,30 @@ impl Replay {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 let output = self.site.run(program, &words);
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&tmp, "/tmp");
-                (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+                (
+                    output.status.code().unwrap_or(-1),
+                    text(&output.stdout),
+                    text(&output.stderr),
+                )
             }
         };
         let mut check = |what: &str, ours: String, theirs: String| {
             if ours != theirs {
-                let text = format!("{session}: {command}\n  {what}, recorded:\n{theirs}\n  {what}, stand-in:\n{ours}\n");
+                let text = format!(
+                    "{session}: {command}\n  {what}, recorded:\n{theirs}\n  {what}, stand-in:\n{ours}\n"
+                );
                 self.mismatches.push(text);
             }
         };
         if let Some(recorded) = entry.code {
             let exact = entry.words.get(1).is_some_and(|word| word == "exec");
-            let shown = |code: i32| if exact { code.to_string() } else { (code == 0).to_string() };
+            let shown = |code: i32| {
+                if exact {
+                    code.to_string()
+                } else {
+                    (code == 0).to_string()
+                }
+            };
             check("exit code", shown(code), shown(recorded));
         }
         let given = &self.given;
@@ -183,7 +200,10 @@ impl Replay {
 
 pub fn sessions() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proxmox/recorded");
-    let mut files: Vec<_> = fs::read_dir(folder).expect("recorded").map(|entry| entry.expect("an entry").path()).collect();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("recorded")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     files.sort();
     let mut replay = Replay {
         site: Site::new(),
@@ -204,6 +224,15 @@ pub fn sessions() {
         }
     }
     let all = replay.mismatches.join("\n");
-    assert!(all.is_empty(), "{} of {}:\n{all}", replay.mismatches.len(), replay.compared);
-    assert_eq!(replay.used.len(), MISFITS.len(), "every exception is still one");
+    assert!(
+        all.is_empty(),
+        "{} of {}:\n{all}",
+        replay.mismatches.len(),
+        replay.compared
+    );
+    assert_eq!(
+        replay.used.len(),
+        MISFITS.len(),
+        "every exception is still one"
+    );
 }

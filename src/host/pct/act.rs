@@ -104,8 +104,9 @@ impl PctHost {
                 if seen.lock.is_some() {
                     self.step(&mut errand, Limit::Set, &argv::unlock(ctid));
                 }
-                let left = seen.snapshots.iter().filter(|snapshot| snapshot.incomplete);
-                for snapshot in left {
+                // One at a time is taken; older leftovers are somebody else's.
+                let mut newest = seen.snapshots.iter().rev();
+                if let Some(snapshot) = newest.find(|snapshot| snapshot.incomplete) {
                     let remove = argv::remove_snapshot(ctid, &snapshot.name);
                     self.step(&mut errand, Limit::Snapshot, &remove);
                 }
@@ -114,7 +115,14 @@ impl PctHost {
                 self.step(&mut errand, Limit::Resize, &argv::resize(ctid, disk, *size));
             }
             Action::Snapshot { name } => {
-                self.step(&mut errand, Limit::Snapshot, &argv::snapshot(ctid, name));
+                let seen = known.containers.seen.get(&ctid);
+                let receipts = seen.and_then(|seen| seen.receipts.as_ref());
+                let told = receipts.map(world::told).unwrap_or_default();
+                self.step(
+                    &mut errand,
+                    Limit::Snapshot,
+                    &argv::snapshot(ctid, name, &told),
+                );
             }
             Action::Start => self.start(&mut errand, ctid),
             Action::Restart { .. } => {
@@ -199,7 +207,6 @@ impl PctHost {
     fn ensure_directory(&self, spec: &DirectorySpec) -> Errand {
         let mut errand = self.errand_on(None);
         let path = spec.path.as_str();
-        errand.lines.raw("umask 022");
         errand
             .lines
             .push("loose", ["60", "mkdir", "-p", "--", path]);

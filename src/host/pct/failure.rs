@@ -48,12 +48,12 @@ pub(super) fn kind(code: i32, said: &str) -> FailureKind {
         return FailureKind::UnknownOutcome;
     }
     let said = said.to_lowercase();
-    let says = |text: &&str| said.contains(&text.to_lowercase());
+    let says = |text: &str| said.contains(&text.to_lowercase());
     let hotplug = said.contains("command 'lxc-device ");
-    if !hotplug && LASTING.iter().any(|text| says(&text)) {
+    if !hotplug && LASTING.iter().any(|text| says(text)) {
         return FailureKind::Permanent;
     }
-    if PASSING.iter().any(|text| says(&text)) {
+    if PASSING.iter().any(|text| says(text)) {
         FailureKind::Transient
     } else {
         FailureKind::Permanent

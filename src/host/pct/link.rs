@@ -253,13 +253,6 @@ impl Lines {
         self
     }
 
-    /// A line as it stands.
-    pub(super) fn raw(&mut self, text: &str) -> &mut Self {
-        self.0.push_str(text);
-        self.0.push('\n');
-        self
-    }
-
     pub(super) fn text(&self) -> &str {
         &self.0
     }

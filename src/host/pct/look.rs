@@ -100,6 +100,10 @@ pub(super) fn read(answer: &[u8]) -> Result<Look, Broken> {
         let value = take(&mut rest).ok_or_else(broken)?;
         match name.as_str() {
             "unreadable" => return Ok(look),
+            "no files" => {
+                look.files = Some(Vec::new());
+                return Ok(look);
+            }
             "given_to" => given_to = text(value).parse().ok(),
             "given" => {
                 let taken = given_to.take();
@@ -317,9 +321,11 @@ mod tests {
         );
         let archive = whole.len() - 1024;
         for end in 0..archive {
-            assert!(read(&whole[..end]).is_err() || end == whole.len(), "{end}");
+            assert!(read(&whole[..end]).is_err(), "{end}");
         }
         read(&whole).expect("it is whole");
+        let none = read(b"node\0pve1\0no files\0\0").expect("it is whole");
+        assert_eq!(none.files, Some(Vec::new()));
     }
 
     proptest! {

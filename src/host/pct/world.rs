@@ -9,7 +9,8 @@ use super::conf::{self, Conf};
 use super::look::Look;
 use crate::domain::ids::Ctid;
 use crate::domain::observed::{
-    Elsewhere, HostFacts, Lock, ObservedContainer, Receipts, Status, Storage, TemplateState,
+    Elsewhere, HostFacts, Lock, ObservedContainer, Receipt, ReceiptKey, Receipts, Status, Storage,
+    TemplateState,
 };
 use crate::domain::setting::{Key, Settings, Value};
 use crate::domain::units::DiskSize;
@@ -47,6 +48,16 @@ fn container(look: &Look, ctid: Ctid, text: &str) -> ObservedContainer {
     };
     let receipts = socket.and_then(|_| receipts(look.receipts.get(&ctid)?));
     let mut seen = conf::observed(&conf, ctid, status, receipts);
+    for (snapshot, section) in seen.snapshots.iter_mut().flat_map(|snapshot| {
+        let section = conf.snapshots().find(|(name, _)| *name == snapshot.name);
+        section.map(|(_, section)| (snapshot, section))
+    }) {
+        snapshot.receipts = section
+            .description()
+            .as_deref()
+            .map(heard)
+            .unwrap_or_default();
+    }
     if seen.rootfs().is_none() && matches!(seen.lock, None | Some(Lock::Destroyed)) {
         // A creation whose lock was taken away, or a removal that broke off: neither can be
         // used, and both are cured as a creation that broke off is.
@@ -119,13 +130,43 @@ fn show_waiting(seen: &mut ObservedContainer, given: &Settings) {
 /// The receipts that a container showed; none: it did not answer.
 fn receipts(answer: &[u8]) -> Option<Receipts> {
     let text = String::from_utf8_lossy(answer);
-    let lines = text.strip_prefix("receipts\n")?.lines();
+    Some(stored(text.strip_prefix("receipts\n")?.lines()))
+}
+
+/// What a snapshot's description says of the receipts on the disk that it preserves: of a disk
+/// that is not mounted they could not be told otherwise.
+const TOLD: &str = "phoenix receipt ";
+/// Proxmox VE's limit of a description, less what its encoding can add.
+const TOLD_MAX: usize = 4096;
+
+/// The description of a snapshot of a disk with these receipts.
+pub(super) fn told(receipts: &Receipts) -> String {
+    let line = |(script, receipt): (&ReceiptKey, &Receipt)| {
+        let stored = Stored {
+            script: script.clone(),
+            receipt: receipt.clone(),
+        };
+        let text = serde_json::to_string(&stored).ok()?;
+        Some(format!("{TOLD}{text}"))
+    };
+    let lines: Vec<String> = receipts.iter().filter_map(line).collect();
+    Some(lines.join("\n"))
+        .filter(|text| text.len() <= TOLD_MAX)
+        .unwrap_or_default()
+}
+
+fn heard(description: &str) -> Receipts {
+    let lines = description
+        .lines()
+        .filter_map(|line| line.strip_prefix(TOLD));
+    stored(lines)
+}
+
+fn stored<'a>(lines: impl Iterator<Item = &'a str>) -> Receipts {
     let stored = lines.filter_map(|line| serde_json::from_str::<Stored>(line).ok());
-    Some(
-        stored
-            .map(|stored| (stored.script, stored.receipt))
-            .collect(),
-    )
+    stored
+        .map(|stored| (stored.script, stored.receipt))
+        .collect()
 }
 
 /// The node itself.
@@ -242,4 +283,186 @@ fn whole_mib(bytes: u64) -> u64 {
 pub(super) fn available(text: &str) -> BTreeSet<String> {
     let name = |line: &str| Some(line.split_whitespace().nth(1)?.to_owned());
     text.lines().filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::desired::ScriptKind;
+    use crate::domain::ids::{Digest, RunId};
+    use crate::host::pct::look::Machine;
+
+    fn id(number: u32) -> Ctid {
+        number.try_into().expect("an id")
+    }
+
+    fn look(files: &[(&str, u32, &str)]) -> Look {
+        let file = |(node, number, text): &(&str, u32, &str)| {
+            ((*node).to_owned(), id(*number), text.as_bytes().to_vec())
+        };
+        Look {
+            node: "pve1".to_owned(),
+            files: Some(files.iter().map(file).collect()),
+            ..Look::default()
+        }
+    }
+
+    const ROOTFS: &str = "rootfs: local:100/vm-100-disk-0.raw,size=1G\n";
+
+    #[test]
+    fn containers_of_other_nodes_and_machines_take_their_ids() {
+        let mut look = look(&[("pve1", 100, ROOTFS), ("pve2", 101, ROOTFS)]);
+        let machine = |node: &str, runs| Machine {
+            node: node.to_owned(),
+            runs,
+        };
+        look.machines = [
+            (id(200), machine("pve1", true)),
+            (id(201), machine("pve2", false)),
+        ]
+        .into();
+        look.statistics =
+            "pve2-node/pve2:1:2\npve2.3-vm/201:0:db:stopped:0:1:2\npve2.3-vm/101:5:web:running:0\n"
+                .to_owned();
+        let facts = facts(&look);
+        assert_eq!(
+            containers(&look).seen.keys().copied().collect::<Vec<_>>(),
+            [id(100)]
+        );
+        assert_eq!(
+            facts.elsewhere,
+            [
+                (id(101), Elsewhere::container("pve2")),
+                (id(200), Elsewhere::machine("pve1")),
+                (id(201), Elsewhere::machine("pve2")),
+            ]
+            .into()
+        );
+        assert_eq!(
+            facts.guests,
+            Some(
+                [
+                    (id(100), Status::Stopped),
+                    (id(101), Status::Running),
+                    (id(200), Status::Running),
+                    (id(201), Status::Stopped),
+                ]
+                .into()
+            )
+        );
+    }
+
+    #[test]
+    fn a_container_without_a_root_disk_is_half_made_whatever_became_of_its_lock() {
+        for text in [
+            "",
+            "lock: create\n",
+            "lock: destroyed\n",
+            "arch: amd64\nhostname: x\n",
+        ] {
+            let look = look(&[("pve1", 100, text)]);
+            assert!(containers(&look).seen[&id(100)].half_created(), "{text}");
+        }
+        for text in [
+            "lock: backup\n",
+            ROOTFS,
+            "lock: create\nrootfs: local:1/x.raw,size=1G\n",
+        ] {
+            let look = look(&[("pve1", 100, text)]);
+            assert!(!containers(&look).seen[&id(100)].half_created(), "{text}");
+        }
+    }
+
+    #[test]
+    fn raw_lines_of_a_running_container_wait_for_its_next_start() {
+        let text = format!("{ROOTFS}lxc.cap.drop: a\nlxc.idmap: u 0 1 2\n");
+        let mut look = look(&[("pve1", 100, &text)]);
+        let key = |name: &str| Key::Lxc(name.to_owned());
+        let lines = |lines: &[&str]| Value::Lines(lines.iter().map(|l| (*l).to_owned()).collect());
+        let seen = |look: &Look| containers(look).seen[&id(100)].as_ref().clone();
+        // It runs with what it was started with.
+        look.running = [(id(100), "77".to_owned())].into();
+        look.given = [(
+            id(100),
+            "77\nlxc.cap.drop: a\nlxc.environment: X=1\n".to_owned(),
+        )]
+        .into();
+        let waiting = seen(&look);
+        assert_eq!(waiting.live(&key("lxc.environment")), Some(lines(&["X=1"])));
+        assert_eq!(
+            waiting.pending,
+            [
+                (key("lxc.idmap"), Some(lines(&["u 0 1 2"]))),
+                (key("lxc.environment"), None)
+            ]
+            .into()
+        );
+        // Written from what is seen, the note says the same again.
+        assert_eq!(
+            note("77", &waiting),
+            "77\nlxc.cap.drop: a\nlxc.environment: X=1\n"
+        );
+        // Once it was started again, the note is of the past.
+        look.running = [(id(100), "78".to_owned())].into();
+        assert!(seen(&look).pending.is_empty());
+        // Nor does one that is stopped wait for anything.
+        look.running.clear();
+        assert!(seen(&look).pending.is_empty());
+    }
+
+    #[test]
+    fn receipts_are_read_from_a_container_and_from_the_description_of_a_snapshot() {
+        let receipt = Receipt {
+            ctid: id(100),
+            content: Digest::of(b"a"),
+            inputs: Digest::of(b"b"),
+            run: RunId::NONE,
+        };
+        let key = ReceiptKey {
+            kind: ScriptKind::Feature,
+            name: "docker".to_owned(),
+        };
+        let all: Receipts = [(key.clone(), receipt.clone())].into();
+        let told = told(&all);
+        let description: String = told.lines().map(|line| format!("#{line}\n")).collect();
+        let text = format!(
+            "{ROOTFS}[golden]\n{description}{ROOTFS}snaptime: 1\n[other]\n#by hand\n{ROOTFS}snaptime: 2\n"
+        );
+        let mut look = look(&[("pve1", 100, &text)]);
+        look.running = [(id(100), "77".to_owned())].into();
+        let seen = containers(&look).seen[&id(100)].as_ref().clone();
+        assert_eq!(seen.receipts, None, "it did not answer");
+        assert_eq!(seen.snapshots[0].receipts, all);
+        assert_eq!(seen.snapshots[1].receipts, Receipts::new());
+        let stored = serde_json::to_string(&Stored {
+            script: key,
+            receipt,
+        })
+        .expect("a text");
+        let answer = format!("receipts\nnonsense\n{stored}\n{{}}\n");
+        look.receipts = [(id(100), answer.into_bytes())].into();
+        assert_eq!(containers(&look).seen[&id(100)].receipts, Some(all));
+    }
+
+    #[test]
+    fn storages_are_those_of_pvesm() {
+        // As it was recorded, and with one that is away and one that is switched off.
+        let text = "Name         Type     Status           Total            Used       Available        %\n\
+            btr         btrfs     active         8388608            5920         7846912    0.07%\n\
+            local         dir     active       264212084        15086616        80199272    5.71%\n\
+            nas           nfs   inactive               0               0               0    0.00%\n\
+            old           dir   disabled               0               0               0      N/A\n";
+        let found = storages(text);
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["btr", "local", "nas"]);
+        assert_eq!(found["btr"].kind, "btrfs");
+        assert_eq!(found["btr"].free, Some(DiskSize::bytes(7663 << 20)));
+        assert_eq!(found["nas"].free, Some(DiskSize::bytes(0)));
+    }
+
+    #[test]
+    fn templates_that_can_be_downloaded_are_listed_with_their_section() {
+        let text = "system          debian-12-standard_12.7-1_amd64.tar.zst\nmail            proxmox-mailgateway-8.1-standard_8.1-1_amd64.tar.zst\n";
+        assert!(available(text).contains("debian-12-standard_12.7-1_amd64.tar.zst"));
+        assert_eq!(available(text).len(), 2);
+    }
 }

@@ -55,7 +55,10 @@ impl Part {
     }
 
     fn lxc_text(&self) -> String {
-        let lines = self.lxc.iter().map(|(key, value)| format!("{key}: {value}\n"));
+        let lines = self
+            .lxc
+            .iter()
+            .map(|(key, value)| format!("{key}: {value}\n"));
         lines.collect()
     }
 
@@ -64,7 +67,10 @@ impl Part {
         let mut keys = self.keys.clone();
         keys.remove("delete");
         if let Some(description) = &self.description {
-            keys.insert("description".to_owned(), encode(&format!("{description}\n")));
+            keys.insert(
+                "description".to_owned(),
+                encode(&format!("{description}\n")),
+            );
         }
         keys
     }
@@ -143,7 +149,11 @@ impl File {
             let verbatim = given.get(key).or_else(|| waited.get(&name));
             written(key, value, verbatim.map(String::as_str))
         };
-        let all: Vec<&Key> = before.settings.keys().chain(after.settings.keys()).collect();
+        let all: Vec<&Key> = before
+            .settings
+            .keys()
+            .chain(after.settings.keys())
+            .collect();
         for key in all {
             let (old, new) = (before.settings.get(key), after.settings.get(key));
             match (key, new) {
@@ -197,7 +207,9 @@ fn written(key: &Key, value: &Value, verbatim: Option<&str>) -> String {
         (_, Value::Text(_) | Value::Startup(_) | Value::Options(_)) => false,
         _ => true,
     };
-    let shown = value.to_string().replace(&format!(",bridge={NO_BRIDGE}"), "");
+    let shown = value
+        .to_string()
+        .replace(&format!(",bridge={NO_BRIDGE}"), "");
     match verbatim {
         Some(text) if !rewritten => text.to_owned(),
         _ => shown,

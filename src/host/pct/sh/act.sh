@@ -2,20 +2,20 @@
 # goes to a file, so that they are not held up or ended when nobody listens any more; its end
 # goes to standard error. Standard output is `exit CODE`: without it nobody knows how it ended.
 trap '' HUP PIPE
-locks=$root/run/lock/lxc out=/dev/null
+locks=$root/run/lock/lxc
+[ -d "$own" ] || mkdir -p -m 0700 "$own"
+out=$own/node.$$.out
+: >"$out"
 
 finish() {
-    [ "$out" = /dev/null ] || {
-        tail -c 4096 "$out" >&2
-        rm -f "$out"
-    }
+    tail -c 4096 "$out" >&2
+    rm -f "$out"
     flock -u 9 2>/dev/null
     printf 'exit %s\n' "$1"
     exit 0
 }
 fail() {
     printf '%s\n' "$1" >>"$out"
-    [ "$out" != /dev/null ] || printf '%s\n' "$1" >&2
     finish "${2-1}"
 }
 conf() { printf %s "$pve/nodes/$node/lxc/$1.conf"; }
@@ -26,10 +26,10 @@ runs() { grep -aq "@/var/lib/lxc/$1/command\$" "$sockets"; }
 # ID SECONDS: phoenix's lock of a container. Whatever is started below keeps it, also when
 # phoenix is killed: so the next one finds it, and waits.
 take() {
-    [ -d "$own" ] || mkdir -p "$own"
     : >>"$own/$1.lock" && exec 9<"$own/$1.lock" || fail "cannot make $own/$1.lock"
     flock -w "$2" 9 || fail "phoenix: still at work on $1" 75
-    out=$own/$1.out
+    rm -f "$out" "$own/$1".*.out
+    out=$own/$1.$$.out
     : >"$out"
 }
 # SECONDS COMMAND…: runs it, and ends here if it fails.

@@ -2,7 +2,8 @@
 # if these are wanted; $3: the containers whose receipts are wanted, each followed by a space;
 # standard input: the directories whose state is wanted, each ended by a NUL.
 # The answer is a sequence of names and values, each ended by a NUL; the last name is `files`, and
-# a tar archive of the configurations follows it.
+# a tar archive of the configurations follows it, or `no files`, or `unreadable`: without one of
+# these it is cut off.
 scope=$1 storages=$2 scripted=$3
 shift 3
 field() { printf '%s\0%s\0' "$1" "$2"; }
@@ -149,6 +150,10 @@ for file; do
     shift
     [ ! -e "$file" ] || set -- "$@" "$file"
 done
+[ $# != 0 ] || {
+    printf 'no files\0\0'
+    exit 0
+}
 printf 'files\0'
-[ $# = 0 ] || tar -cf - -b 1 --format=gnu -- "$@" 2>/dev/null
+tar -cf - -b 1 --format=gnu -- "$@" 2>/dev/null
 exit 0

@@ -1,7 +1,7 @@
 # What every script of the driver begins with. $1: what all paths begin with; nothing on a node,
 # a directory in phoenix's own tests, where bin/ in it is looked into first for pct and the like.
 set -u
-umask 077
+umask 022
 LC_ALL=C
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 root=$1
