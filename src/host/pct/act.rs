@@ -165,8 +165,8 @@ impl PctHost {
                 HostError::new(
                     FailureKind::Permanent,
                     format!(
-                        "the configuration of container {ctid} has bytes that are no text; phoenix \
-                         does not write raw lines into it"
+                        "phoenix writes raw lines only into a file that it can read and that is \
+                         text, and that of container {ctid} is not"
                     ),
                 )
             })?;

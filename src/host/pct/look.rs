@@ -76,6 +76,9 @@ pub(super) struct Look {
     pub(super) running: BTreeMap<Ctid, String>,
     /// The configurations by node and container; none: they cannot be read.
     pub(super) files: Option<Vec<(String, Ctid, Vec<u8>)>>,
+    /// The configurations are put together from what `pct` said: not the text that it has, so
+    /// that nothing is compared with it or written back.
+    pub(super) told_by_pct: bool,
 }
 
 /// An answer that is cut off or makes no sense.

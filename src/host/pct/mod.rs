@@ -8,6 +8,7 @@ mod act;
 mod argv;
 pub mod conf;
 mod failure;
+mod fallback;
 mod link;
 mod look;
 mod open;
@@ -138,7 +139,30 @@ impl PctHost {
             let message = format!("`pvesm status` does not tell the storages: {why}");
             return Err(HostError::new(FailureKind::Permanent, message));
         }
-        Ok(look)
+        match look.files {
+            Some(_) => Ok(look),
+            None => self.ask_pct(look, request),
+        }
+    }
+
+    /// The configurations cannot be read: `pct` is asked for them.
+    fn ask_pct(&self, look: Look, request: &ObserveRequest) -> Result<Look, HostError> {
+        if request.containers.is_none() {
+            tracing::warn!(
+                "/etc/pve/nodes cannot be read: asking `pct`, which takes seconds a container"
+            );
+        }
+        let wanted = request.containers.iter().flatten().map(Ctid::to_string);
+        let wanted: Vec<String> = wanted.collect();
+        let answer = self.link.ask(fallback::ASK, &wanted, &[])?;
+        let look = fallback::complete(look, &answer);
+        look.ok_or_else(|| {
+            HostError::new(
+                FailureKind::Transient,
+                "neither /etc/pve/nodes nor `pct list` tells what is there; is the cluster file \
+                 system mounted (systemctl status pve-cluster)?",
+            )
+        })
     }
 
     /// What `pveam` can download is asked for only when a template is missing that is needed.
@@ -165,7 +189,7 @@ impl PctHost {
     /// What is seen of everything; the node's facts are kept.
     fn observe_all(&self, request: &ObserveRequest) -> Result<ObservedWorld, HostError> {
         let look = self.settled(request)?;
-        let containers = readable(&look)?;
+        let containers = world::containers(&look);
         let mut facts = world::facts(&look);
         if look.storages.is_none()
             && let Some(known) = &self.known().facts
@@ -200,7 +224,7 @@ impl PctHost {
         wanted: &BTreeSet<Ctid>,
     ) -> Result<ObservedWorld, HostError> {
         let look = self.look(request)?;
-        let found = readable(&look)?;
+        let found = world::containers(&look);
         let seen = found.seen.clone();
         let mut known = self.known();
         let mut host = known.facts.clone().unwrap_or_default();
@@ -219,17 +243,6 @@ impl PctHost {
             containers: seen,
         })
     }
-}
-
-fn readable(look: &Look) -> Result<Containers, HostError> {
-    if look.files.is_none() {
-        return Err(HostError::new(
-            FailureKind::Permanent,
-            "the containers' configurations in /etc/pve/nodes cannot be read; is the cluster file \
-             system mounted (systemctl status pve-cluster)?",
-        ));
-    }
-    Ok(world::containers(look))
 }
 
 impl Host for PctHost {

@@ -33,8 +33,10 @@ pub(super) fn containers(look: &Look) -> Containers {
         let text = String::from_utf8_lossy(bytes);
         let seen = container(look, *ctid, &text);
         found.seen.insert(*ctid, Arc::new(seen));
-        let exact = std::str::from_utf8(bytes).ok().map(str::to_owned);
-        found.texts.insert(*ctid, exact);
+        let exact = std::str::from_utf8(bytes)
+            .ok()
+            .filter(|_| !look.told_by_pct);
+        found.texts.insert(*ctid, exact.map(str::to_owned));
     }
     found
 }

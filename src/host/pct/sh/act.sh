@@ -103,6 +103,7 @@ workers() {
 # ID SOURCE SECONDS: removes what a killed creation left; SOURCE is locked by a killed clone, or
 # empty.
 discard() {
+    [ -r "$(conf "$1")" ] || fail "there is nothing left of CT $1"
     case $(live "$1" lock) in
     create | destroyed | '') ;;
     *) fail "CT $1 is not half-created; it is not discarded" ;;
@@ -135,8 +136,13 @@ inside() {
     id=$1 seconds=$2
     shift 2
     cat >"$own/$id.lock"
-    timeout --foreground -k 10 "$seconds" lxc-attach -n "$id" --clear-env -v "PATH=${PATH#"$root/bin:"}" \
-        -v HOME=/root -- "$@" <&9 >>"$out" 2>&1 9<&- || ended $?
+    timeout --foreground -k 10 "$seconds" lxc-attach -n "$id" --clear-env \
+        -v "PATH=${PATH#"$root/bin:"}" -v HOME=/root -- "$@" <&9 >>"$out" 2>&1 9<&- || {
+        code=$?
+        : >"$own/$id.lock"
+        ended "$code"
+    }
+    : >"$own/$id.lock"
 }
 # SECONDS COMMAND…: runs a person's command here.
 outside() {
