@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says so by panicking, and a stand-in for a program prints"
 )]
 
+mod misfits;
 mod replay;
 mod site;
 mod standin;

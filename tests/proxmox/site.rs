@@ -13,12 +13,13 @@ use crate::standin::{Node, PROGRAMS};
 
 pub const NODE: &str = "vm";
 pub const ALPINE: &str = "alpine-bb_3.19_amd64.tar.gz";
+pub const ZSTD: &str = "alpine-bb_3.19_amd64.tar.zst";
 pub const DEBIAN: &str = "debian-12-standard_12.7-1_amd64.tar.zst";
 
 /// Programs that scripts in the containers use.
 const APPLETS: [&str; 24] = [
-    "sh", "ash", "cat", "mkdir", "mv", "rm", "tail", "head", "printf", "sync", "env", "sleep", "test", "true",
-    "false", "ls", "id", "echo", "grep", "touch", "chmod", "tar", "wc", "dirname",
+    "sh", "ash", "cat", "mkdir", "mv", "rm", "tail", "head", "printf", "sync", "env", "sleep",
+    "test", "true", "false", "ls", "id", "echo", "grep", "touch", "chmod", "tar", "wc", "dirname",
 ];
 
 /// A node with its containers.
@@ -29,23 +30,44 @@ pub struct Site {
 impl Site {
     pub fn new() -> Self {
         let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let dir = tempfile::Builder::new().prefix("node-").tempdir_in(tmp).expect("a directory");
+        let dir = tempfile::Builder::new()
+            .prefix("node-")
+            .tempdir_in(tmp)
+            .expect("a directory");
         let site = Self { dir };
         for folder in [
-            "bin", "etc/pve/nodes/vm/lxc", "etc/pve/nodes/other/lxc", "proc/net", "run/lock/lxc", "run/standin",
-            "standin/rootfs", "srv/host", "srv/site", "sys/class/net/vmbr0/bridge", "tmp",
-            "var/lib/vz/template/cache", "var/lib/vz/images", "mnt/btr/images", "var/lib/lxc",
+            "bin",
+            "etc/pve/nodes/vm/lxc",
+            "etc/pve/nodes/other/lxc",
+            "proc/net",
+            "run/lock/lxc",
+            "run/standin",
+            "standin/rootfs",
+            "srv/host",
+            "srv/site",
+            "sys/class/net/vmbr0/bridge",
+            "tmp",
+            "var/lib/vz/template/cache",
+            "var/lib/vz/images",
+            "mnt/btr/images",
+            "var/lib/lxc",
         ] {
             fs::create_dir_all(site.path(folder)).expect("a directory");
         }
         symlink("nodes/vm", site.path("etc/pve/local")).expect("a link");
         symlink("nodes/vm/lxc", site.path("etc/pve/lxc")).expect("a link");
-        for template in [ALPINE, DEBIAN] {
-            site.write(&format!("var/lib/vz/template/cache/{template}"), "an archive");
+        for template in [ALPINE, ZSTD, DEBIAN] {
+            site.write(
+                &format!("var/lib/vz/template/cache/{template}"),
+                "an archive",
+            );
         }
         site.write("etc/hostname", "vm\n");
         site.write("etc/machine-id", "0123456789abcdef0123456789abcdef\n");
-        site.write("proc/net/unix", "Num       RefCount Protocol Flags    Type St Inode Path\n");
+        site.write(
+            "proc/net/unix",
+            "Num       RefCount Protocol Flags    Type St Inode Path\n",
+        );
         site.write("standin/lock_timeout", "400");
         site.write(
             "etc/pve/storage.cfg",
@@ -54,7 +76,9 @@ impl Site {
         let own = std::env::current_exe().expect("this program");
         for program in PROGRAMS {
             let link = site.path("bin").join(program);
-            fs::hard_link(&own, &link).or_else(|_| fs::copy(&own, &link).map(drop)).expect("a program");
+            fs::hard_link(&own, &link)
+                .or_else(|_| fs::copy(&own, &link).map(drop))
+                .expect("a program");
         }
         site.system();
         site
@@ -63,14 +87,20 @@ impl Site {
     /// What every container has in it.
     fn system(&self) {
         let root = self.path("standin/rootfs");
-        for folder in ["bin", "etc", "root", "tmp", "var/lib", "proc", "dev", "usr/bin", "srv"] {
+        for folder in [
+            "bin", "etc", "root", "tmp", "var/lib", "proc", "dev", "usr/bin", "srv",
+        ] {
             fs::create_dir_all(root.join(folder)).expect("a directory");
         }
         fs::copy(busybox().expect("busybox"), root.join("bin/busybox")).expect("busybox");
         for applet in APPLETS {
             symlink("busybox", root.join("bin").join(applet)).expect("a link");
         }
-        self.write("standin/rootfs/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+        self.write(
+            "standin/rootfs/etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\n",
+        );
+        self.write("standin/rootfs/etc/hostname", "guest\n");
         self.write("standin/rootfs/etc/group", "root:x:0:\n");
     }
 

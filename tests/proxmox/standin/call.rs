@@ -6,6 +6,8 @@
 //! - `kill-phoenix`: SIGKILL to the process whose id is in `victim`; the tool goes on;
 //! - `kill-tool`: SIGKILL to the tool alone, its worker lives on;
 //! - `kill-all`: SIGKILL to phoenix, the tool's process group and the worker;
+//! - `kill-tools`: SIGKILL to the tool and its worker;
+//! - `term-tool`: SIGTERM to the tool;
 //! - `cut`: the ssh session that the tool runs in is killed;
 //! - `edit`: somebody else acts: the shell script `edit` is run, `$1` the node's root.
 
@@ -35,7 +37,10 @@ impl Call {
             "pct" => words.first().is_none_or(|word| ASKING.contains(word)),
             "pveam" => words.first() != Some(&"download"),
             // Whether init answers and what receipts there are is only asked.
-            "lxc-attach" => words.ends_with(&["--", "true"]) || words.iter().any(|word| word.contains("echo receipts")),
+            "lxc-attach" => {
+                words.ends_with(&["--", "true"])
+                    || words.iter().any(|word| word.contains("echo receipts"))
+            }
             _ => true,
         };
         let number = (!asks).then(|| counted(node));
@@ -44,7 +49,10 @@ impl Call {
             group: getpgrp().as_raw_nonzero().get(),
             worker: false,
         };
-        let shown: Vec<String> = words.iter().map(|word| word.replace(['\n', '\t'], " ")).collect();
+        let shown: Vec<String> = words
+            .iter()
+            .map(|word| word.replace(['\n', '\t'], " "))
+            .collect();
         let shown = shown.join(" ");
         let label = number.map_or("ask".to_owned(), |number| number.to_string());
         node.note(&format!("{label}\tbegin\t{program}\t{shown}"));
@@ -84,7 +92,9 @@ impl Call {
 
     fn point(&self, node: &Node, place: &str) {
         let Some(number) = self.number else { return };
-        let Some(knob) = node.knob("point") else { return };
+        let Some(knob) = node.knob("point") else {
+            return;
+        };
         let Some(what) = knob.strip_prefix(&format!("{number} {place} ")) else {
             return;
         };
@@ -100,26 +110,46 @@ impl Call {
             "kill-tool" if self.worker => {
                 let tool: i32 = parent(std::process::id());
                 let _ = kill_process(Pid::from_raw(tool).expect("a process"), Signal::KILL);
+                wait_for(tool);
             }
             "kill-tool" => die(),
-            "kill-all" => {
-                kill_victim(node);
-                let _ = kill_process_group(own, Signal::KILL);
+            "kill-all" | "kill-tools" => {
+                if what == "kill-all" {
+                    kill_victim(node);
+                }
+                // A shell that a test started the tool from is not phoenix's to kill.
+                if node.knob("victim").is_some() {
+                    let _ = kill_process_group(own, Signal::KILL);
+                } else if self.worker {
+                    let tool = Pid::from_raw(parent(std::process::id())).expect("a process");
+                    let _ = kill_process(tool, Signal::KILL);
+                }
                 die();
+            }
+            "term-tool" => {
+                let tool = parent(std::process::id());
+                let _ = kill_process(Pid::from_raw(tool).expect("a process"), Signal::TERM);
+                std::thread::sleep(Duration::from_millis(100));
             }
             "cut" => cut(node),
             "edit" => {
                 let mut command = command(Path::new("sh"));
                 let script = node.knob("edit").expect("what somebody else does");
                 command.args(["-c", &script, "edit"]).arg(&node.root);
-                assert!(command.status().is_ok_and(|status| status.success()), "{script}");
+                assert!(
+                    command.status().is_ok_and(|status| status.success()),
+                    "{script}"
+                );
             }
             other => panic!("no such strike: {other}"),
         }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the stand-in starts processes of its own")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the stand-in starts processes of its own"
+)]
 pub fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
@@ -149,10 +179,18 @@ fn kill_victim(node: &Node) {
         if let Some(pid) = node.knob("victim").and_then(|text| text.parse().ok()) {
             break pid;
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "no victim was named");
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "no victim was named"
+        );
         std::thread::sleep(Duration::from_millis(2));
     };
     let _ = kill_process(Pid::from_raw(pid).expect("a process"), Signal::KILL);
+    wait_for(pid);
+}
+
+/// Waits until a process is no more, or has only its parent to tell.
+fn wait_for(pid: i32) {
     let lives = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         !stat.is_empty() && !stat.contains(") Z")
@@ -164,7 +202,10 @@ fn kill_victim(node: &Node) {
 
 /// Kills the processes of the ssh session that this one belongs to, not the listener.
 fn cut(node: &Node) {
-    let listener: i32 = node.knob("sshd").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let listener: i32 = node
+        .knob("sshd")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     let mut pid = parent(std::process::id());
     let mut session = Vec::new();
     while pid > 1 && pid != listener {
@@ -174,7 +215,10 @@ fn cut(node: &Node) {
         }
         pid = parent(u32::try_from(pid).expect("an id"));
     }
-    assert!(pid == listener && !session.is_empty(), "not within an ssh session");
+    assert!(
+        pid == listener && !session.is_empty(),
+        "not within an ssh session"
+    );
     for pid in session {
         let _ = kill_process(Pid::from_raw(pid).expect("a process"), Signal::KILL);
     }
@@ -184,7 +228,10 @@ fn counted(node: &Node) -> u32 {
     let path = node.path("standin/counter");
     let guard = fs::File::create(node.path("standin/counter.lock")).expect("a lock file");
     flock(&guard, FlockOperation::LockExclusive).expect("the lock");
-    let last: u32 = fs::read_to_string(&path).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let last: u32 = fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     fs::write(&path, (last + 1).to_string()).expect("written");
     last + 1
 }

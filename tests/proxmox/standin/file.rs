@@ -1,6 +1,6 @@
 //! A container's configuration file in the way Proxmox VE has it in memory, and writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use phoenix::domain::ids::Ctid;
@@ -55,7 +55,10 @@ impl Part {
     }
 
     fn lxc_text(&self) -> String {
-        let lines = self.lxc.iter().map(|(key, value)| format!("{key}: {value}\n"));
+        let lines = self
+            .lxc
+            .iter()
+            .map(|(key, value)| format!("{key}: {value}\n"));
         lines.collect()
     }
 
@@ -64,7 +67,10 @@ impl Part {
         let mut keys = self.keys.clone();
         keys.remove("delete");
         if let Some(description) = &self.description {
-            keys.insert("description".to_owned(), encode(&format!("{description}\n")));
+            keys.insert(
+                "description".to_owned(),
+                encode(&format!("{description}\n")),
+            );
         }
         keys
     }
@@ -99,7 +105,12 @@ impl File {
 
     /// What Proxmox VE writes: sorted keys, a section only where there is something in it.
     pub fn text(&self) -> String {
-        let mut text = self.live.text();
+        let mut live = self.live.clone();
+        let volume = |text: &String| text.split(',').next().unwrap_or_default().to_owned();
+        let mounted = live.keys.iter().filter(|(key, _)| *key == "rootfs" || key.starts_with("mp"));
+        let mounted: BTreeSet<String> = mounted.map(|(_, text)| volume(text)).collect();
+        live.keys.retain(|key, text| !key.starts_with("unused") || !mounted.contains(text));
+        let mut text = live.text();
         if self.pending != Part::default() {
             let _ = write!(text, "\n[pve:pending]\n{}", self.pending.text());
         }
@@ -143,7 +154,11 @@ impl File {
             let verbatim = given.get(key).or_else(|| waited.get(&name));
             written(key, value, verbatim.map(String::as_str))
         };
-        let all: Vec<&Key> = before.settings.keys().chain(after.settings.keys()).collect();
+        let all: Vec<&Key> = before
+            .settings
+            .keys()
+            .chain(after.settings.keys())
+            .collect();
         for key in all {
             let (old, new) = (before.settings.get(key), after.settings.get(key));
             match (key, new) {
@@ -163,7 +178,13 @@ impl File {
             match value {
                 None => deleted.push(key.to_string()),
                 Some(value) => {
-                    pending.insert(key.to_string(), text(key, value));
+                    let name = key.to_string();
+                    let same = before.pending.get(key) == Some(&Some(value.clone()));
+                    let kept = waited
+                        .get(&name)
+                        .filter(|_| same && !given.contains_key(key));
+                    let shown = kept.cloned().unwrap_or_else(|| text(key, value));
+                    pending.insert(name, shown);
                 }
             }
         }
@@ -197,7 +218,9 @@ fn written(key: &Key, value: &Value, verbatim: Option<&str>) -> String {
         (_, Value::Text(_) | Value::Startup(_) | Value::Options(_)) => false,
         _ => true,
     };
-    let shown = value.to_string().replace(&format!(",bridge={NO_BRIDGE}"), "");
+    let shown = value
+        .to_string()
+        .replace(&format!(",bridge={NO_BRIDGE}"), "");
     match verbatim {
         Some(text) if !rewritten => text.to_owned(),
         _ => shown,

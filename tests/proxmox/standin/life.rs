@@ -17,7 +17,7 @@ use super::call::{Call, command};
 use super::options::Options;
 use super::set::{no_arch, refused, volume};
 use super::worker::{pause, say};
-use super::{Failure, Node, Outcome, tree};
+use super::{Failure, Node, Outcome, show, tree};
 
 /// Writes what the model made of a container.
 fn become_of(node: &Node, ctid: Ctid, world: &ObservedWorld, effect: Effect) -> Outcome {
@@ -37,7 +37,10 @@ fn act(node: &Node, world: &ObservedWorld, ctid: Ctid, action: &Action) -> Resul
 
 pub fn start(node: &Node, call: &Call, options: &Options) -> Outcome {
     let ctid = options.ctid()?;
-    node.read(ctid).map_err(|failure| Failure { code: 255, ..failure })?;
+    node.read(ctid).map_err(|failure| Failure {
+        code: 255,
+        ..failure
+    })?;
     if node.status(ctid) == Status::Running {
         return Err(refused(node, &Refusal::AlreadyRunning(ctid)));
     }
@@ -48,26 +51,50 @@ pub fn start(node: &Node, call: &Call, options: &Options) -> Outcome {
 pub fn up(node: &Node, call: &Call, ctid: Ctid) -> Outcome {
     let _lock = node.lock(ctid)?;
     let mut world = node.world(&[ctid]);
-    let seen = world.containers.get(&ctid).ok_or_else(|| node.missing(ctid))?;
+    let seen = world
+        .containers
+        .get(&ctid)
+        .ok_or_else(|| node.missing(ctid))?;
+    warn(node, ctid)?;
     if !seen.settings.contains_key(&Key::Other("arch".to_owned())) && seen.lock.is_none() {
         return Err(no_arch());
     }
     // The one lock that does not stop a start.
     let mounted = seen.lock == Some(Lock::Mounted);
     if mounted {
-        let unlocked = ObservedContainer { lock: None, ..(**seen).clone() };
+        let unlocked = ObservedContainer {
+            lock: None,
+            ..(**seen).clone()
+        };
         world.containers.insert(ctid, unlocked.into());
     }
     let effect = act(node, &world, ctid, &Action::Start)?;
     if let Some(path) = missing_bind(node, &world.containers[&ctid]) {
         let _ = path;
         say("run_buffer: 322 Script exited with status 2");
-        say(&format!("lxc_init: 844 Failed to run lxc.hook.pre-start for container \"{ctid}\""));
-        say(&format!("__lxc_start: 2027 Failed to initialize container \"{ctid}\""));
-        return Err(Failure::new(255, format!("startup for container '{ctid}' failed")));
+        say(&format!(
+            "lxc_init: 844 Failed to run lxc.hook.pre-start for container \"{ctid}\""
+        ));
+        say(&format!(
+            "__lxc_start: 2027 Failed to initialize container \"{ctid}\""
+        ));
+        return Err(Failure::new(
+            255,
+            format!("startup for container '{ctid}' failed"),
+        ));
     }
     let _ = pause(node);
     call.middle(node);
+    let effect = match effect {
+        Effect::Container(after) if mounted => Effect::Container(
+            ObservedContainer {
+                lock: Some(Lock::Mounted),
+                ..(*after).clone()
+            }
+            .into(),
+        ),
+        effect => effect,
+    };
     become_of(node, ctid, &world, effect)?;
     let root = node.rootfs(ctid).expect("a root disk");
     let child = command("chroot".as_ref())
@@ -84,14 +111,24 @@ pub fn up(node: &Node, call: &Call, ctid: Ctid) -> Outcome {
     Ok(())
 }
 
+/// A worker's warnings go where its output goes.
+fn warn(node: &Node, ctid: Ctid) -> Outcome {
+    let lines = show::warnings(ctid, &node.read(ctid)?);
+    lines.iter().for_each(|line| say(line));
+    Ok(())
+}
+
 fn missing_bind(node: &Node, seen: &ObservedContainer) -> Option<String> {
-    let mut binds = seen.eventual_settings().into_values().filter_map(|value| match value {
-        Value::Mount(mount) => match mount.source {
-            Source::Host(path) => Some(path),
-            Source::Volume(_) => None,
-        },
-        _ => None,
-    });
+    let mut binds = seen
+        .eventual_settings()
+        .into_values()
+        .filter_map(|value| match value {
+            Value::Mount(mount) => match mount.source {
+                Source::Host(path) => Some(path),
+                Source::Volume(_) => None,
+            },
+            _ => None,
+        });
     binds.find(|path| !node.path(path).exists())
 }
 
@@ -102,6 +139,7 @@ fn down(node: &Node, call: &Call, ctid: Ctid, refusal: &Refusal) -> Outcome {
     }
     let _lock = node.lock(ctid)?;
     let world = node.world(&[ctid]);
+    warn(node, ctid)?;
     let effect = model::operated(&world, ctid, &Operation::Stop);
     let effect = effect.map_err(|refusal| refused(node, &refusal))?;
     let _ = pause(node);
@@ -147,11 +185,26 @@ pub fn resize(node: &Node, call: &Call, options: &Options) -> Outcome {
     };
     let _lock = node.lock(ctid)?;
     let world = node.world(&[ctid]);
-    let seen = world.containers.get(&ctid).ok_or_else(|| node.missing(ctid))?;
+    let seen = world
+        .containers
+        .get(&ctid)
+        .ok_or_else(|| node.missing(ctid))?;
     let disk: Key = disk.parse().expect("a key");
-    let now = seen.settings.get(&disk).and_then(|value| volume(value)?.1).unwrap_or_default();
-    let size = if plus { DiskSize::bytes(now.get() + amount.get()) } else { amount };
-    let action = Action::Resize { disk: disk.clone(), size, was: None };
+    let now = seen
+        .settings
+        .get(&disk)
+        .and_then(|value| volume(value)?.1)
+        .unwrap_or_default();
+    let size = if plus {
+        DiskSize::bytes(now.get() + amount.get())
+    } else {
+        amount
+    };
+    let action = Action::Resize {
+        disk: disk.clone(),
+        size,
+        was: None,
+    };
     let effect = match model::after(&world, ctid, &action, RunId::NONE) {
         Ok(effect) => effect,
         Err(Refusal::NoDisk(_)) => {

@@ -8,7 +8,9 @@ use phoenix::domain::action::{Action, CloneSpec, CreateSpec, Mark};
 use phoenix::domain::desired::Template;
 use phoenix::domain::ids::{Ctid, JournalId, RunId};
 use phoenix::domain::model::{self, Effect};
-use phoenix::domain::observed::{ObservedContainer, ObservedWorld, Snapshot, Status, TemplateState};
+use phoenix::domain::observed::{
+    ObservedContainer, ObservedWorld, Snapshot, Status, TemplateState,
+};
 use phoenix::domain::refusal::Refusal;
 use phoenix::domain::setting::{Key, Value};
 use phoenix::domain::units::DiskSize;
@@ -42,7 +44,10 @@ fn description(text: Option<&str>) -> Option<String> {
 
 fn exists(node: &Node, ctid: Ctid, code: i32) -> Outcome {
     match node.place(ctid) {
-        Some(place) => Err(Failure::new(code, format!("CT {ctid} already exists on node '{place}'"))),
+        Some(place) => Err(Failure::new(
+            code,
+            format!("CT {ctid} already exists on node '{place}'"),
+        )),
         None => Ok(()),
     }
 }
@@ -60,7 +65,11 @@ fn volumes(settings: &phoenix::domain::setting::Settings) -> Vec<(String, String
         .iter()
         .filter_map(|(key, value)| {
             let (volume, size) = volume(value)?;
-            Some((key.to_string(), volume.to_string(), size.unwrap_or_default().get()))
+            Some((
+                key.to_string(),
+                volume.to_string(),
+                size.unwrap_or_default().get(),
+            ))
         })
         .collect();
     found.sort_by_key(|(key, ..)| (key != "rootfs", key.clone()));
@@ -75,21 +84,37 @@ fn wanted(options: &Options, ctid: Ctid) -> (CreateSpec, String, BTreeMap<Key, S
         .filter_map(|(key, value)| Some((key, value?)))
         .collect();
     settings.remove(&Key::Other("unprivileged".to_owned()));
-    let (mut storage, mut disk, mut extra) =
-        (options.get("storage").unwrap_or("local").to_owned(), DiskSize::gib(4), String::new());
+    let (mut storage, mut disk, mut extra) = (
+        options.get("storage").unwrap_or("local").to_owned(),
+        DiskSize::gib(4),
+        String::new(),
+    );
     if let Some(Value::Rootfs(rootfs)) = settings.remove(&Key::Rootfs) {
         (storage, disk) = (rootfs.volume.storage, rootfs.size);
-        extra = rootfs.other.iter().map(|(key, value)| format!(",{key}={value}")).collect();
+        extra = rootfs
+            .other
+            .iter()
+            .map(|(key, value)| format!(",{key}={value}"))
+            .collect();
     }
     let archive = options.argument(1).to_owned();
     let file = archive.rsplit('/').next().unwrap_or_default().to_owned();
     let template = Template {
         file,
-        storage: archive.split_once(":vztmpl/").map(|(storage, _)| storage.to_owned()),
+        storage: archive
+            .split_once(":vztmpl/")
+            .map(|(storage, _)| storage.to_owned()),
     };
     let unprivileged = options.flag("unprivileged");
     let mark = no_mark(ctid);
-    let spec = CreateSpec { template, storage, disk, unprivileged, settings, mark };
+    let spec = CreateSpec {
+        template,
+        storage,
+        disk,
+        unprivileged,
+        settings,
+        mark,
+    };
     (spec, archive, texts, extra)
 }
 
@@ -102,7 +127,7 @@ pub fn create(node: &Node, call: &Call, options: &Options) -> Outcome {
         no_storage(node, storage)?;
     }
     no_storage(node, &spec.storage)?;
-    let _lock = node.lock(ctid)?;
+    let lock = node.lock(ctid)?;
     let failed = |text: String| Failure::new(255, format!("unable to create CT {ctid} - {text}"));
     exists(node, ctid, 255).map_err(|failure| failed(failure.text))?;
     let mut half = File::default();
@@ -112,7 +137,10 @@ pub fn create(node: &Node, call: &Call, options: &Options) -> Outcome {
         true => Some(node.path(&archive)),
         false => node.volume(&archive),
     };
-    world.host.templates.insert(spec.template.file.clone(), TemplateState::Present);
+    world
+        .host
+        .templates
+        .insert(spec.template.file.clone(), TemplateState::Present);
     world.host.bridges.insert(NO_BRIDGE.to_owned());
     let action = Action::Create(Box::new(spec.clone()));
     let made = model::after(&world, ctid, &action, RunId::NONE);
@@ -124,29 +152,44 @@ pub fn create(node: &Node, call: &Call, options: &Options) -> Outcome {
         failed(text)
     };
     for (_, volid, size) in volumes(&after.settings) {
-        tree::make(node, &volid, size).iter().for_each(|line| say(line));
+        tree::make(node, &volid, size)
+            .iter()
+            .for_each(|line| say(line));
     }
     let Some(path) = path.filter(|path| path.is_file()) else {
         return Err(undone(format!("volume '{archive}' does not exist")));
     };
-    say(&format!("extracting archive '/{}'", path.strip_prefix(&node.root).expect("within").display()));
+    say(&format!(
+        "extracting archive '/{}'",
+        path.strip_prefix(&node.root).expect("within").display()
+    ));
     call.middle(node);
     if pause(node) {
-        return Err(undone("command 'tar' failed: interrupted by signal".to_owned()));
+        return Err(undone(
+            "command 'tar' failed: interrupted by signal".to_owned(),
+        ));
     }
     let root = volumes(&after.settings)[0].1.clone();
-    tree::copy(&node.path("standin/rootfs"), &node.volume(&root).expect("a known storage"));
+    tree::copy(
+        &node.path("standin/rootfs"),
+        &node.volume(&root).expect("a known storage"),
+    );
     say("Detected container architecture: amd64");
     let mut file = File::default();
     let blank = file.typed(ctid, Status::Stopped);
     file.merge(&blank, &after, &texts);
     if !extra.is_empty() {
-        let text = file.live.get("rootfs").unwrap_or_default().replacen(",size=", &format!("{extra},size="), 1);
+        let text = file.live.get("rootfs").unwrap_or_default().replacen(
+            ",size=",
+            &format!("{extra},size="),
+            1,
+        );
         file.live.set("rootfs", text);
     }
     file.live.description = description(options.get("description"));
     node.write(ctid, &file);
     call.effect(node, "create", &ctid.to_string());
+    drop(lock);
     if options.flag("start") {
         life::up(node, call, ctid)?;
     }
@@ -181,16 +224,23 @@ impl Source {
         }
         let snapshot = options.get("snapname").map(str::to_owned);
         let part = match &snapshot {
-            Some(name) => file.snapshots.get(name).cloned().ok_or_else(|| {
-                Failure::new(2, format!("snapshot '{name}' does not exist"))
-            })?,
+            Some(name) => file
+                .snapshots
+                .get(name)
+                .cloned()
+                .ok_or_else(|| Failure::new(2, format!("snapshot '{name}' does not exist")))?,
             None if seen.status == Status::Running => {
                 let text = "Cannot do full clones on a running container without snapshots";
                 return Err(Failure::new(2, text));
             }
             None => file.live.clone(),
         };
-        Ok(Self { ctid, file, part, snapshot })
+        Ok(Self {
+            ctid,
+            file,
+            part,
+            snapshot,
+        })
     }
 
     /// As the model sees it: what is copied is a snapshot.
@@ -198,9 +248,12 @@ impl Source {
         let mut seen = self.file.typed(self.ctid, Status::Stopped);
         seen.snapshots = vec![Snapshot {
             name: "now".to_owned(),
-            settings: File { live: self.part.clone(), ..File::default() }
-                .typed(self.ctid, Status::Stopped)
-                .settings,
+            settings: File {
+                live: self.part.clone(),
+                ..File::default()
+            }
+            .typed(self.ctid, Status::Stopped)
+            .settings,
             mark: None,
             receipts: [].into(),
             incomplete: false,
@@ -223,11 +276,21 @@ pub fn clone(node: &Node, call: &Call, options: &Options) -> Outcome {
     let linked = source.file.live.get("template").is_some() && !options.flag("full");
     let root = source.volid("rootfs");
     let own_storage = root.split(':').next().unwrap_or_default().to_owned();
-    let can_link = node.facts().storages.get(&own_storage).is_some_and(|storage| storage.can_snapshot());
+    let can_link = node
+        .facts()
+        .storages
+        .get(&own_storage)
+        .is_some_and(|storage| storage.can_snapshot());
     if linked && !can_link {
-        return Err(Failure::new(2, format!("Linked clone feature for '{root}' is not available")));
+        return Err(Failure::new(
+            2,
+            format!("Linked clone feature for '{root}' is not available"),
+        ));
     }
-    let hostname = options.get("hostname").or(source.part.get("hostname")).unwrap_or_default();
+    let hostname = options
+        .get("hostname")
+        .or(source.part.get("hostname"))
+        .unwrap_or_default();
     let spec = CloneSpec {
         source: source.ctid,
         snapshot: "now".to_owned(),
@@ -235,8 +298,16 @@ pub fn clone(node: &Node, call: &Call, options: &Options) -> Outcome {
         storage: options.get("storage").map_or(own_storage, str::to_owned),
         mark: no_mark(ctid),
     };
-    let made = model::after(&source.world(node), ctid, &Action::Clone(Box::new(spec)), RunId::NONE);
-    let made = made.map_err(|refusal| Failure { code: 2, ..refused(node, &refusal) });
+    let made = model::after(
+        &source.world(node),
+        ctid,
+        &Action::Clone(Box::new(spec)),
+        RunId::NONE,
+    );
+    let made = made.map_err(|refusal| Failure {
+        code: 2,
+        ..refused(node, &refusal)
+    });
     let mut after = (*container(made?)).clone();
     tree::renumber(node, ctid, &[].into(), &mut after.settings);
     let mut file = File::default();
@@ -270,7 +341,9 @@ fn copied(
     }
     let mut half = file.clone();
     half.live.set("lock", "create");
-    half.live.keys.retain(|key, _| key != "rootfs" && !key.starts_with("mp"));
+    half.live
+        .keys
+        .retain(|key, _| key != "rootfs" && !key.starts_with("mp"));
     node.write(ctid, &half);
     let unlock = || {
         let mut locked = node.read(source.ctid)?;
@@ -284,7 +357,10 @@ fn copied(
         Err(Failure::new(255, format!("clone failed: {text}")))
     };
     if source.part.get("snapstate").is_some() {
-        return undone(format!("volume '{}' does not exist", source.volid("rootfs")));
+        return undone(format!(
+            "volume '{}' does not exist",
+            source.volid("rootfs")
+        ));
     }
     for (key, volid, size) in volumes(&after.settings) {
         let old = source.volid(&key);
@@ -292,7 +368,9 @@ fn copied(
             true => say(&format!("create linked clone of mount point {key} ({old})")),
             false => say(&format!("create full clone of mountpoint {key} ({old})")),
         }
-        tree::make(node, &volid, size).iter().for_each(|line| say(line));
+        tree::make(node, &volid, size)
+            .iter()
+            .for_each(|line| say(line));
         if key == "rootfs" {
             call.middle(node);
         }
@@ -300,7 +378,10 @@ fn copied(
             return undone("command 'rsync' failed: interrupted by signal".to_owned());
         }
         let from = node.volume(&old).expect("a known storage");
-        let from = source.snapshot.as_ref().map_or(from.clone(), |name| tree::kept(&from, name));
+        let from = source
+            .snapshot
+            .as_ref()
+            .map_or(from.clone(), |name| tree::kept(&from, name));
         tree::copy(&from, &node.volume(&volid).expect("a known storage"));
     }
     if !linked {
@@ -330,9 +411,17 @@ pub fn destroy(node: &Node, call: &Call, options: &Options) -> Outcome {
         .flat_map(|part| part.keys.values())
         .map(|text| text.split(',').next().unwrap_or_default().to_owned())
         .collect();
-    let named: BTreeSet<_> = named.iter().filter(|text| !text.starts_with('/')).filter_map(|volid| node.volume(volid)).collect();
+    let named: BTreeSet<_> = named
+        .iter()
+        .filter(|text| !text.starts_with('/'))
+        .filter_map(|volid| node.volume(volid))
+        .collect();
     for path in tree::all(node, ctid) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let whole = path.with_file_name(name.split('@').next().unwrap_or_default());
         if named.contains(&whole) || options.flag("destroy-unreferenced-disks") {
             tree::remove(&path);

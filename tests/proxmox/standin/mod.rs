@@ -91,7 +91,10 @@ fn run(root: &Path, program: &str) -> Outcome {
 
 fn pct(node: &Node, call: &Call, words: &[&str]) -> Outcome {
     let Some((command, rest)) = words.split_first() else {
-        return Err(Failure::new(255, format!("ERROR: no command specified\n{}", options::usage())));
+        return Err(Failure::new(
+            255,
+            format!("ERROR: no command specified\n{}", options::usage()),
+        ));
     };
     let options = options::parse(command, rest)?;
     match *command {
@@ -124,6 +127,9 @@ fn worked(node: &Node, call: &Call, command: &str, options: &options::Options) -
         "snapshot" => snapshots::take(node, call, options),
         "delsnapshot" => snapshots::delete(node, call, options),
         "rollback" => snapshots::roll_back(node, call, options),
-        other => Err(Failure::new(255, format!("the stand-in does not know 'pct {other}'"))),
+        other => Err(Failure::new(
+            255,
+            format!("the stand-in does not know 'pct {other}'"),
+        )),
     }
 }

@@ -49,7 +49,8 @@ impl Node {
     }
 
     pub fn conf_of(&self, node: &str, ctid: Ctid) -> PathBuf {
-        self.root.join(format!("etc/pve/nodes/{node}/lxc/{ctid}.conf"))
+        self.root
+            .join(format!("etc/pve/nodes/{node}/lxc/{ctid}.conf"))
     }
 
     pub fn conf(&self, ctid: Ctid) -> PathBuf {
@@ -60,11 +61,16 @@ impl Node {
     pub fn place(&self, ctid: Ctid) -> Option<String> {
         let nodes = fs::read_dir(self.root.join("etc/pve/nodes")).ok()?;
         let names = nodes.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names.into_iter().find(|name| self.conf_of(name, ctid).is_file())
+        names
+            .into_iter()
+            .find(|name| self.conf_of(name, ctid).is_file())
     }
 
     pub fn missing(&self, ctid: Ctid) -> Failure {
-        let text = format!("Configuration file 'nodes/{}/lxc/{ctid}.conf' does not exist", self.name);
+        let text = format!(
+            "Configuration file 'nodes/{}/lxc/{ctid}.conf' does not exist",
+            self.name
+        );
         Failure::new(2, text)
     }
 
@@ -116,7 +122,10 @@ impl Node {
                 return Ok(Locked { _file: file });
             }
         }
-        Err(Failure::new(4, format!("can't lock file '{shown}' - got timeout")))
+        Err(Failure::new(
+            4,
+            format!("can't lock file '{shown}' - got timeout"),
+        ))
     }
 
     /// `storage.cfg`: the type and the path of each storage.
@@ -147,7 +156,11 @@ impl Node {
     pub fn volume(&self, volid: &str) -> Option<PathBuf> {
         let (storage, name) = volid.split_once(':')?;
         let (_, path) = self.storages().remove(storage)?;
-        let folder = if name.starts_with("vztmpl/") { "template/cache" } else { "images" };
+        let folder = if name.starts_with("vztmpl/") {
+            "template/cache"
+        } else {
+            "images"
+        };
         let name = name.trim_start_matches("vztmpl/");
         Some(self.path(&path).join(folder).join(name))
     }
@@ -155,7 +168,8 @@ impl Node {
     pub fn facts(&self) -> HostFacts {
         let names = |path: &str| {
             let entries = fs::read_dir(self.path(path)).into_iter().flatten();
-            let name = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+            let name =
+                |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
             entries.filter_map(name).collect::<Vec<String>>()
         };
         let storage = |kind| Storage { kind, free: None };
@@ -167,7 +181,9 @@ impl Node {
                 .map(|(name, (kind, _))| (name, storage(kind)))
                 .collect(),
             bridges: names("sys/class/net").into_iter().collect(),
-            templates: templates.map(|file| (file, TemplateState::Present)).collect(),
+            templates: templates
+                .map(|file| (file, TemplateState::Present))
+                .collect(),
             ..HostFacts::default()
         }
     }
@@ -190,7 +206,11 @@ impl Node {
 
     /// The init process, if it lives.
     pub fn init(&self, ctid: Ctid) -> Option<u32> {
-        let pid: u32 = fs::read_to_string(self.pid_file(ctid)).ok()?.trim().parse().ok()?;
+        let pid: u32 = fs::read_to_string(self.pid_file(ctid))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let state = stat.rsplit_once(')')?.1.split_whitespace().next()?;
         (state != "Z").then_some(pid)
@@ -210,7 +230,9 @@ impl Node {
         let others = text.lines().filter(|line| !line.ends_with(&socket));
         let mut lines: Vec<String> = others.map(str::to_owned).collect();
         if pid.is_some() {
-            lines.push(format!("0000000000000000: 00000002 00000000 00010000 0001 01 4711{socket}"));
+            lines.push(format!(
+                "0000000000000000: 00000002 00000000 00010000 0001 01 4711{socket}"
+            ));
         }
         let scratch = path.with_extension("new");
         fs::write(&scratch, lines.join("\n") + "\n").expect("written");
@@ -236,6 +258,7 @@ impl Node {
         let path = self.root.join("standin/log");
         let file = fs::OpenOptions::new().create(true).append(true).open(path);
         let mut file = file.expect("the log");
-        file.write_all(format!("{line}\n").as_bytes()).expect("a line in the log");
+        file.write_all(format!("{line}\n").as_bytes())
+            .expect("a line in the log");
     }
 }

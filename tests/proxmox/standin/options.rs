@@ -25,7 +25,10 @@ const COMMANDS: [(&str, &str); 40] = [
     ("destroy", "<vmid> [OPTIONS]"),
     ("list", BARE),
     ("migrate", "<vmid> <target> [OPTIONS]"),
-    ("move-volume", "<vmid> <volume> [<storage>] [<target-vmid>] [<target-volume>] [OPTIONS]"),
+    (
+        "move-volume",
+        "<vmid> <volume> [<storage>] [<target-vmid>] [<target-volume>] [OPTIONS]",
+    ),
     ("pending", "<vmid>"),
     ("resize", "<vmid> <disk> <size> [OPTIONS]"),
     ("restore", "<vmid> <ostemplate> [OPTIONS]"),
@@ -68,7 +71,11 @@ const COMMANDS: [(&str, &str); 40] = [
 /// What `pct` alone prints.
 pub fn usage() -> String {
     let mut text = "USAGE: pct <COMMAND> [ARGS] [OPTIONS]\n\n".to_owned();
-    for (name, takes) in COMMANDS.iter().chain(&[("unmount", "<vmid>"), ("", BARE), ("help", "[<extra-args>] [OPTIONS]")]) {
+    for (name, takes) in COMMANDS.iter().chain(&[
+        ("unmount", "<vmid>"),
+        ("", BARE),
+        ("help", "[<extra-args>] [OPTIONS]"),
+    ]) {
         match name.is_empty() {
             true => text.push('\n'),
             false => text.push_str(&format!("       pct {name} {takes}\n")),
@@ -84,9 +91,29 @@ const SPECIAL: [(&str, &[&str]); 16] = [
     ("set", &["digest", "delete", "revert"]),
     (
         "create",
-        &["storage", "start", "password", "force", "unique", "pool", "ssh-public-keys", "bwlimit"],
+        &[
+            "storage",
+            "start",
+            "password",
+            "force",
+            "unique",
+            "pool",
+            "ssh-public-keys",
+            "bwlimit",
+        ],
     ),
-    ("clone", &["hostname", "description", "snapname", "full", "storage", "pool", "target"]),
+    (
+        "clone",
+        &[
+            "hostname",
+            "description",
+            "snapname",
+            "full",
+            "storage",
+            "pool",
+            "target",
+        ],
+    ),
     ("destroy", &["force", "purge", "destroy-unreferenced-disks"]),
     ("start", &["debug", "skiplock"]),
     ("stop", &["skiplock", "overrule-shutdown"]),
@@ -120,13 +147,29 @@ const FLAGS: [&str; 14] = [
 /// A key of a container that an option can set.
 fn is_setting(name: &str) -> bool {
     const OTHER: [&str; 17] = [
-        "arch", "cmode", "console", "cpulimit", "cpuunits", "debug", "description", "hookscript",
-        "lock", "ostype", "protection", "searchdomain", "tags", "template", "timezone", "tty",
+        "arch",
+        "cmode",
+        "console",
+        "cpulimit",
+        "cpuunits",
+        "debug",
+        "description",
+        "hookscript",
+        "lock",
+        "ostype",
+        "protection",
+        "searchdomain",
+        "tags",
+        "template",
+        "timezone",
+        "tty",
         "unprivileged",
     ];
     match name.parse::<Key>() {
         Ok(Key::Other(name)) => {
-            let device = name.strip_prefix("dev").is_some_and(|slot| slot.parse::<u8>().is_ok());
+            let device = name
+                .strip_prefix("dev")
+                .is_some_and(|slot| slot.parse::<u8>().is_ok());
             device || OTHER.contains(&name.as_str())
         }
         Ok(Key::Lxc(_)) | Err(_) => false,
@@ -140,7 +183,8 @@ pub fn is_key(name: &str) -> bool {
 
 fn takes(command: &str) -> Option<&'static str> {
     let mut all = COMMANDS.iter().chain(&[("unmount", "<vmid>")]);
-    all.find(|(name, _)| *name == command && !name.is_empty()).map(|(_, takes)| *takes)
+    all.find(|(name, _)| *name == command && !name.is_empty())
+        .map(|(_, takes)| *takes)
 }
 
 /// Reads what follows a command.
@@ -150,12 +194,17 @@ pub fn parse(command: &str, words: &[&str]) -> Result<Options, Failure> {
         positional: Vec::new(),
         named: BTreeMap::new(),
     };
-    let special = SPECIAL.iter().find(|(name, _)| *name == command).map_or(&[][..], |(_, all)| all);
+    let special = SPECIAL
+        .iter()
+        .find(|(name, _)| *name == command)
+        .map_or(&[][..], |(_, all)| all);
     let mut rest = words.iter();
     let mut unknown = Vec::new();
     while let Some(word) = rest.next() {
         if *word == "--" {
-            options.positional.extend(rest.map(|word| (*word).to_owned()));
+            options
+                .positional
+                .extend(rest.map(|word| (*word).to_owned()));
             break;
         }
         let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
@@ -171,7 +220,11 @@ pub fn parse(command: &str, words: &[&str]) -> Result<Options, Failure> {
             unknown.push(name.to_owned());
             continue;
         }
-        let follows = || rest.as_slice().first().filter(|next| !next.starts_with("--"));
+        let follows = || {
+            rest.as_slice()
+                .first()
+                .filter(|next| !next.starts_with("--"))
+        };
         let value = match (inline, follows()) {
             (Some(value), _) => value,
             (None, Some(next)) if !FLAGS.contains(&name) || is_boolean(next) => {
@@ -187,7 +240,10 @@ pub fn parse(command: &str, words: &[&str]) -> Result<Options, Failure> {
         return Ok(options);
     }
     if let Some(first) = unknown.first() {
-        let text = format!("Unknown option: {first}\n400 unable to parse option\n{}", options.usage());
+        let text = format!(
+            "Unknown option: {first}\n400 unable to parse option\n{}",
+            options.usage()
+        );
         return Err(Failure::new(2, text));
     }
     options.check_arguments()?;
@@ -205,12 +261,19 @@ impl Options {
     }
 
     fn usage(&self) -> String {
-        format!("pct {} {}", self.command, takes(&self.command).unwrap_or_default())
+        format!(
+            "pct {} {}",
+            self.command,
+            takes(&self.command).unwrap_or_default()
+        )
     }
 
     fn check_arguments(&self) -> Result<(), Failure> {
         let wanted = takes(&self.command).unwrap_or_default();
-        let wanted = wanted.split_whitespace().take_while(|word| word.starts_with('<')).count();
+        let wanted = wanted
+            .split_whitespace()
+            .take_while(|word| word.starts_with('<'))
+            .count();
         if self.positional.len() < wanted {
             let text = format!("400 not enough arguments\n{}", self.usage());
             return Err(Failure::new(2, text));
@@ -245,12 +308,20 @@ impl Options {
     }
 
     pub fn id(&self, at: usize) -> Result<Ctid, Failure> {
-        let text = self.positional.get(at).map(String::as_str).unwrap_or_default();
-        text.parse().map_err(|_| Failure::new(2, format!("'{text}' is no id")))
+        let text = self
+            .positional
+            .get(at)
+            .map(String::as_str)
+            .unwrap_or_default();
+        text.parse()
+            .map_err(|_| Failure::new(2, format!("'{text}' is no id")))
     }
 
     pub fn argument(&self, at: usize) -> &str {
-        self.positional.get(at).map(String::as_str).unwrap_or_default()
+        self.positional
+            .get(at)
+            .map(String::as_str)
+            .unwrap_or_default()
     }
 
     pub fn arguments(&self) -> &[String] {
@@ -262,7 +333,8 @@ impl Options {
     }
 
     pub fn flag(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|text| phoenix::domain::setting::boolean(text) == Ok(true))
+        self.get(name)
+            .is_some_and(|text| phoenix::domain::setting::boolean(text) == Ok(true))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -271,9 +343,10 @@ impl Options {
 
     /// The keys of a container among the options.
     pub fn settings(&self) -> impl Iterator<Item = (Key, &str)> {
-        self.named.iter().filter(|(name, _)| is_setting(name)).filter_map(|(name, text)| {
-            Some((name.parse().ok()?, text.as_str()))
-        })
+        self.named
+            .iter()
+            .filter(|(name, _)| is_setting(name))
+            .filter_map(|(name, text)| Some((name.parse().ok()?, text.as_str())))
     }
 
     /// Every value that its key cannot have, in Proxmox VE's words.
@@ -295,7 +368,10 @@ fn fault(key: &Key, text: &str) -> Option<String> {
         && name == "lock"
     {
         let names = Lock::ALL.map(|lock| lock.to_string());
-        let message = format!("value '{text}' does not have a value in the enumeration '{}'", names.join(", "));
+        let message = format!(
+            "value '{text}' does not have a value in the enumeration '{}'",
+            names.join(", ")
+        );
         return (!names.contains(&text.to_owned())).then_some(message);
     }
     match key.parse_value(text) {

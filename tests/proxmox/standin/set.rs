@@ -12,14 +12,18 @@ use phoenix::host::pct::conf::digest;
 use super::call::Call;
 use super::file::{File, NO_BRIDGE};
 use super::options::{Options, is_key};
-use super::{Failure, Node, Outcome, tree};
+use super::{Failure, Node, Outcome, show, tree};
 
 /// The refusal in the words of this node.
 pub fn refused(node: &Node, refusal: &Refusal) -> Failure {
     let text = refusal.to_string();
     let text = text.replace("nodes/localhost/", &format!("nodes/{}/", node.name));
     let text = text.replace("on node 'localhost'", &format!("on node '{}'", node.name));
-    let code = if matches!(refusal, Refusal::Missing { .. }) { 2 } else { 255 };
+    let code = if matches!(refusal, Refusal::Missing { .. }) {
+        2
+    } else {
+        255
+    };
     Failure::new(code, text)
 }
 
@@ -66,11 +70,19 @@ pub fn set(node: &Node, call: &Call, options: &Options) -> Outcome {
     let described = described(options, &mut changes);
     let _lock = node.lock(ctid)?;
     let mut file = node.read(ctid)?;
+    // It reads the file twice.
+    for line in [show::warnings(ctid, &file), show::warnings(ctid, &file)].concat() {
+        eprintln!("{line}");
+    }
     let status = node.status(ctid);
     let before = file.typed(ctid, status);
     check(node, options, &file, &before)?;
     for key in &reverted {
-        let deleted = file.pending.deleted().into_iter().filter(|name| *name != key.to_string());
+        let deleted = file
+            .pending
+            .deleted()
+            .into_iter()
+            .filter(|name| *name != key.to_string());
         let deleted = deleted.collect::<Vec<_>>().join(",");
         file.pending.keys.remove(&key.to_string());
         match deleted.is_empty() {
@@ -78,13 +90,18 @@ pub fn set(node: &Node, call: &Call, options: &Options) -> Outcome {
             false => file.pending.set("delete", deleted),
         }
     }
-    let before = if reverted.is_empty() { before } else { file.typed(ctid, status) };
+    let before = if reverted.is_empty() {
+        before
+    } else {
+        file.typed(ctid, status)
+    };
     let root = broken_root(&before, &mut changes, &texts);
     if !changes.is_empty() {
         let mut facts = node.facts();
         facts.bridges.insert(NO_BRIDGE.to_owned());
         let after = model::set(&before, &facts, ctid, &changes);
-        let mut after = after.map_err(|refusal| hotplug(node, options, status, &changes, &refusal))?;
+        let mut after =
+            after.map_err(|refusal| hotplug(node, options, status, &changes, &refusal))?;
         tree::renumber(node, ctid, &before.settings, &mut after.settings);
         allocate(node, &before, &after);
         call.middle(node);
@@ -119,7 +136,10 @@ fn check(node: &Node, options: &Options, file: &File, seen: &ObservedContainer) 
     if let Some(lock) = seen.lock {
         return Err(refused(node, &Refusal::Locked(lock)));
     }
-    if options.get("digest").is_some_and(|wanted| wanted != digest(&file_text(node, options))) {
+    if options
+        .get("digest")
+        .is_some_and(|wanted| wanted != digest(&file_text(node, options)))
+    {
         let text = "detected modified configuration - file changed by other user? Try again.";
         return Err(Failure::new(255, text));
     }
@@ -130,13 +150,18 @@ fn check(node: &Node, options: &Options, file: &File, seen: &ObservedContainer) 
 }
 
 pub fn no_arch() -> Failure {
-    Failure::new(255, "missing 'arch' - internal error at /usr/share/perl5/PVE/LXC.pm line 676.")
+    Failure::new(
+        255,
+        "missing 'arch' - internal error at /usr/share/perl5/PVE/LXC.pm line 676.",
+    )
 }
 
 /// The text on the disk: a hand may have written it in another order than Proxmox VE does.
 fn file_text(node: &Node, options: &Options) -> String {
     let path = options.ctid().map(|ctid| node.conf(ctid));
-    path.ok().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
+    path.ok()
+        .and_then(|path| std::fs::read_to_string(path).ok())
+        .unwrap_or_default()
 }
 
 /// A root disk that is replaced is written as it was given, and breaks the container.
@@ -167,7 +192,10 @@ fn hotplug(
     match refusal {
         Refusal::NoBridge(bridge) if status == Status::Running => {
             let on_it = |value: &Option<Value>| matches!(value, Some(Value::Net(net)) if net.bridge.as_ref() == Some(bridge));
-            let key = changes.iter().find(|(_, value)| on_it(value)).map(|(key, _)| key.to_string());
+            let key = changes
+                .iter()
+                .find(|(_, value)| on_it(value))
+                .map(|(key, _)| key.to_string());
             let key = key.unwrap_or_default();
             let message = format!("unable to hotplug {key}: {refusal}\n");
             options.refused(&[(key, message)])
@@ -201,7 +229,9 @@ pub fn volume(value: &Value) -> Option<(&Volume, Option<phoenix::domain::units::
 fn volumes(settings: &Settings) -> BTreeMap<String, u64> {
     let named = |(key, value): (&Key, &Value)| match (key, value) {
         (Key::Unused(_), Value::Text(text)) => Some((text.clone(), 0)),
-        _ => volume(value).map(|(volume, size)| (volume.to_string(), size.unwrap_or_default().get())),
+        _ => {
+            volume(value).map(|(volume, size)| (volume.to_string(), size.unwrap_or_default().get()))
+        }
     };
     settings.iter().filter_map(named).collect()
 }
@@ -242,6 +272,10 @@ fn complaint(file: &File, status: Status) -> Outcome {
              /usr/share/perl5/PVE/Network.pm line {line}.\n"
         )
     };
-    let text = format!("{}{}bridge '' does not exist", uninitialized(129), uninitialized(130));
+    let text = format!(
+        "{}{}bridge '' does not exist",
+        uninitialized(129),
+        uninitialized(130)
+    );
     Err(Failure::new(2, text))
 }

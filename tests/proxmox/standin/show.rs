@@ -7,14 +7,21 @@ use super::options::{Options, is_key};
 use super::{Failure, Node, Outcome};
 use phoenix::domain::ids::Ctid;
 
-/// The settings that Proxmox VE does not know; it says so at every reading.
-fn warn(ctid: Ctid, file: &File) {
+/// What Proxmox VE says at every reading of settings that it does not know.
+pub fn warnings(ctid: Ctid, file: &File) -> Vec<String> {
     let known = ["parent", "snaptime", "snapstate", "delete"];
-    for name in file.live.keys.keys() {
-        if !is_key(name) && !known.contains(&name.as_str()) {
-            eprintln!("vm {ctid} - unable to parse value of '{name}' - unknown setting '{name}'");
-        }
-    }
+    let names = file.live.keys.keys();
+    names
+        .filter(|name| !is_key(name) && !known.contains(&name.as_str()))
+        .map(|name| {
+            format!("vm {ctid} - unable to parse value of '{name}' - unknown setting '{name}'")
+        })
+        .collect()
+}
+
+fn warn(ctid: Ctid, file: &File) {
+    let lines = warnings(ctid, file);
+    lines.iter().for_each(|line| eprintln!("{line}"));
 }
 
 fn read(node: &Node, options: &Options) -> Result<File, Failure> {
@@ -32,7 +39,10 @@ pub fn status(node: &Node, options: &Options) -> Outcome {
 
 pub fn list(node: &Node) -> Outcome {
     let row = |cells: [&str; 4]| {
-        println!("{:<10} {:<10} {:<12} {:<20}", cells[0], cells[1], cells[2], cells[3]);
+        println!(
+            "{:<10} {:<10} {:<12} {:<20}",
+            cells[0], cells[1], cells[2], cells[3]
+        );
     };
     let ids = node.ids();
     if !ids.is_empty() {
@@ -44,7 +54,12 @@ pub fn list(node: &Node) -> Outcome {
         let usual = format!("CT{ctid}");
         let name = file.live.get("hostname").unwrap_or(&usual);
         let lock = file.live.get("lock").unwrap_or_default();
-        row([&ctid.to_string(), &node.status(ctid).to_string(), lock, name]);
+        row([
+            &ctid.to_string(),
+            &node.status(ctid).to_string(),
+            lock,
+            name,
+        ]);
     }
     Ok(())
 }
@@ -86,8 +101,16 @@ pub fn pending(node: &Node, options: &Options) -> Outcome {
 pub fn snapshots(node: &Node, options: &Options) -> Outcome {
     let file = read(node, options)?;
     let mut children: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
-    let known = |parent: Option<&'_ str>| parent.filter(|name| file.snapshots.contains_key(*name)).map(str::to_owned);
-    let time = |part: &Part| part.get("snaptime").and_then(|text| text.parse().ok()).unwrap_or(0_i64);
+    let known = |parent: Option<&'_ str>| {
+        parent
+            .filter(|name| file.snapshots.contains_key(*name))
+            .map(str::to_owned)
+    };
+    let time = |part: &Part| {
+        part.get("snaptime")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0_i64)
+    };
     let mut sorted: Vec<(&String, &Part)> = file.snapshots.iter().collect();
     sorted.sort_by_key(|(_, part)| time(part));
     let parents: Vec<(Option<String>, &str)> = sorted
@@ -98,10 +121,18 @@ pub fn snapshots(node: &Node, options: &Options) -> Outcome {
     for (parent, name) in &parents {
         children.entry(parent.as_deref()).or_default().push(name);
     }
-    let mut waiting: Vec<(usize, &str)> = children.remove(&None).into_iter().flatten().rev().map(|name| (0, name)).collect();
+    let mut waiting: Vec<(usize, &str)> = children
+        .remove(&None)
+        .into_iter()
+        .flatten()
+        .rev()
+        .map(|name| (0, name))
+        .collect();
     while let Some((depth, name)) = waiting.pop() {
         let part = file.snapshots.get(name);
-        let description = part.and_then(|part| part.description.as_deref()).unwrap_or("no-description");
+        let description = part
+            .and_then(|part| part.description.as_deref())
+            .unwrap_or("no-description");
         let when = part.map(|part| shown_time(time(part))).unwrap_or_default();
         let first = match part {
             None => "You are here!",

@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use phoenix::domain::action::Action;
-use phoenix::domain::ids::{Ctid, RunId};
+use phoenix::domain::ids::RunId;
 use phoenix::domain::model;
+use phoenix::domain::observed::Status;
 use phoenix::domain::refusal::Refusal;
 
 use super::call::Call;
@@ -16,7 +17,10 @@ use super::{Failure, Node, Outcome, tree};
 
 /// The volumes that a part of the configuration mounts.
 fn volumes(part: &Part) -> Vec<String> {
-    let mounts = part.keys.iter().filter(|(key, _)| *key == "rootfs" || key.starts_with("mp"));
+    let mounts = part
+        .keys
+        .iter()
+        .filter(|(key, _)| *key == "rootfs" || key.starts_with("mp"));
     let volids = mounts.map(|(_, text)| text.split(',').next().unwrap_or_default().to_owned());
     volids.filter(|volid| !volid.starts_with('/')).collect()
 }
@@ -32,28 +36,42 @@ fn missing(name: &str) -> Failure {
 
 pub fn take(node: &Node, call: &Call, options: &Options) -> Outcome {
     let (ctid, name) = (options.ctid()?, options.argument(1));
-    let action = Action::Snapshot { name: name.to_owned() };
+    let action = Action::Snapshot {
+        name: name.to_owned(),
+    };
     let refusal = |refusal: Refusal| match &refusal {
         Refusal::BadSnapshotName(name) => {
             let message = format!("invalid format - invalid configuration ID '{name}'\n");
             options.refused(&[("snapname".to_owned(), message)])
         }
-        Refusal::ReservedSnapshot(_) => Failure { code: 2, ..refused(node, &refusal) },
+        Refusal::ReservedSnapshot(_) => Failure {
+            code: 2,
+            ..refused(node, &refusal)
+        },
         _ => refused(node, &refusal),
     };
-    if node.read(ctid).is_err() {
-        let error = model::after(&node.world(&[]), ctid, &action, RunId::NONE);
-        return Err(error.err().map_or_else(|| missing(name), |error| refused(node, &error)));
-    }
+    // A bad name is refused before anything is looked at.
+    let blank = File::default().typed(ctid, Status::Stopped);
+    match blank.after(&node.facts(), ctid, &action, RunId::NONE) {
+        Err(error @ (Refusal::BadSnapshotName(_) | Refusal::ReservedSnapshot(_))) => {
+            return Err(refusal(error));
+        }
+        _ => node.read(ctid)?,
+    };
     {
         let _lock = node.lock(ctid)?;
         model::after(&node.world(&[ctid]), ctid, &action, RunId::NONE).map_err(refusal)?;
         let mut file = node.read(ctid)?;
         let mut part = file.live.clone();
-        part.keys.retain(|key, _| key != "lock" && !key.starts_with("unused"));
-        part.description = options.get("description").map(|text| text.trim_end_matches('\n').to_owned());
+        part.keys
+            .retain(|key, _| key != "lock" && !key.starts_with("unused"));
+        part.description = options
+            .get("description")
+            .map(|text| text.trim_end_matches('\n').to_owned());
         part.set("snapstate", "prepare");
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time");
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("a time");
         part.set("snaptime", now.as_secs().to_string());
         file.snapshots.insert(name.to_owned(), part);
         file.live.set("lock", "snapshot");
@@ -96,7 +114,11 @@ pub fn delete(node: &Node, call: &Call, options: &Options) -> Outcome {
             tree::remove(&path);
             continue;
         }
-        let shown = path.strip_prefix(&node.root).expect("within").display().to_string();
+        let shown = path
+            .strip_prefix(&node.root)
+            .expect("within")
+            .display()
+            .to_string();
         let shown = shown.replace(".raw@", "@");
         let text = format!(
             "command 'btrfs subvolume delete -- /{shown}' failed: ERROR: Could not statfs: No such file or directory"
@@ -132,13 +154,19 @@ pub fn roll_back(node: &Node, call: &Call, options: &Options) -> Outcome {
     let _lock = node.lock(ctid)?;
     let mut file = node.read(ctid)?;
     locked(node, &file)?;
-    let part = file.snapshots.get(name).ok_or_else(|| missing(name))?.clone();
+    let part = file
+        .snapshots
+        .get(name)
+        .ok_or_else(|| missing(name))?
+        .clone();
     if let Some(state) = part.get("snapstate") {
         let text = format!("unable to rollback to incomplete snapshot (snapstate = {state})");
         return Err(Failure::new(255, text));
     }
     let world = node.world(&[ctid]);
-    let operation = model::Operation::Rollback { name: name.to_owned() };
+    let operation = model::Operation::Rollback {
+        name: name.to_owned(),
+    };
     let effect = model::operated(&world, ctid, &operation);
     let model::Effect::Container(after) = effect.map_err(|refusal| refused(node, &refusal))? else {
         panic!("a container was to be changed");
@@ -159,7 +187,10 @@ pub fn roll_back(node: &Node, call: &Call, options: &Options) -> Outcome {
         .filter(|(key, _)| key.starts_with("unused"))
         .map(|(key, text)| (key.clone(), text.clone()))
         .collect();
-    file.live = Part { description, ..part };
+    file.live = Part {
+        description,
+        ..part
+    };
     file.live.keys.remove("snaptime");
     file.live.keys.extend(unused);
     file.live.set("parent", name);
@@ -167,4 +198,3 @@ pub fn roll_back(node: &Node, call: &Call, options: &Options) -> Outcome {
     call.effect(node, "rollback", &format!("{ctid} {name}"));
     Ok(())
 }
-

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use phoenix::domain::ids::Ctid;
+
 use super::call::Call;
 use super::{Failure, Node, Outcome, tree};
 
@@ -20,8 +22,13 @@ pub fn pvesm(node: &Node, words: &[&str]) -> Outcome {
         },
         ["list", storage, rest @ ..] => list(node, storage, rest),
         ["path", volid] => {
-            let path = node.volume(volid).ok_or_else(|| Failure::new(255, "no such volume"))?;
-            println!("/{}", path.strip_prefix(&node.root).expect("within").display());
+            let path = node
+                .volume(volid)
+                .ok_or_else(|| Failure::new(255, "no such volume"))?;
+            println!(
+                "/{}",
+                path.strip_prefix(&node.root).expect("within").display()
+            );
             Ok(())
         }
         _ => Err(Failure::new(255, "the stand-in does not know this")),
@@ -30,12 +37,12 @@ pub fn pvesm(node: &Node, words: &[&str]) -> Outcome {
 
 fn status(node: &Node) {
     println!(
-        "{:<10}{:>6} {:>10} {:>15} {:>15} {:>15} {:>8}",
+        "{:<7}{:>10} {:>10} {:>15} {:>15} {:>15} {:>8}",
         "Name", "Type", "Status", "Total", "Used", "Available", "%"
     );
     for (name, (kind, _)) in node.storages() {
         println!(
-            "{name:<10}{kind:>6} {:>10} {:>15} {:>15} {:>15} {:>8}",
+            "{name:<7}{kind:>10} {:>10} {:>15} {:>15} {:>15} {:>8}",
             "active", 264_212_084, 15_086_616, 80_199_272, "5.71%"
         );
     }
@@ -47,31 +54,69 @@ fn list(node: &Node, storage: &str, rest: &[&str]) -> Outcome {
         _ => None,
     };
     let mut rows = Vec::new();
-    for ctid in node.ids() {
-        let file = node.read(ctid)?;
+    for ctid in owners(node, storage) {
+        let file = node.read(ctid).unwrap_or_default();
         for path in tree::all(node, ctid) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let volid = format!("{storage}:{ctid}/{name}");
             let own = wanted.is_none_or(|id| id == ctid.to_string());
             if own && !name.contains('@') && node.volume(&volid).as_ref() == Some(&path) {
                 let used = file.text().contains(&volid);
                 let kind = if used { "rootdir" } else { "images" };
-                let format = if name.ends_with(".raw") { "raw" } else { "subvol" };
-                rows.push([volid, format.to_owned(), kind.to_owned(), tree::size(&path).to_string(), ctid.to_string()]);
+                let format = if name.ends_with(".raw") {
+                    "raw"
+                } else {
+                    "subvol"
+                };
+                rows.push([
+                    volid,
+                    format.to_owned(),
+                    kind.to_owned(),
+                    tree::size(&path).to_string(),
+                    ctid.to_string(),
+                ]);
             }
         }
     }
     let head = ["Volid", "Format", "Type", "Size", "VMID"].map(str::to_owned);
-    let width = |at: usize| rows.iter().chain([&head]).map(|row| row[at].len()).max().unwrap_or(0);
-    let widths = [width(0), width(1).max(7), width(2).max(7), width(3)];
+    let width = |at: usize| {
+        rows.iter()
+            .chain([&head])
+            .map(|row| row[at].len())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths = [width(0), width(1).max(7), width(2).max(7), width(3) + 2];
     for row in [&head].into_iter().chain(&rows) {
         println!(
             "{:<a$} {:<b$} {:<c$} {:>d$} {}",
-            row[0], row[1], row[2], row[3], row[4],
-            a = widths[0], b = widths[1], c = widths[2], d = widths[3],
+            row[0],
+            row[1],
+            row[2],
+            row[3],
+            row[4],
+            a = widths[0],
+            b = widths[1],
+            c = widths[2],
+            d = widths[3],
         );
     }
     Ok(())
+}
+
+/// Whose volumes there are.
+fn owners(node: &Node, storage: &str) -> Vec<Ctid> {
+    let folder = node.volume(&format!("{storage}:"));
+    let entries = folder.into_iter().flat_map(fs::read_dir).flatten();
+    let mut ids: Vec<Ctid> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    ids.sort();
+    ids
 }
 
 pub fn pveam(node: &Node, call: &Call, words: &[&str]) -> Outcome {
@@ -90,7 +135,8 @@ pub fn pveam(node: &Node, call: &Call, words: &[&str]) -> Outcome {
                 return Err(Failure::new(255, text));
             }
             let path = node.volume(&format!("{storage}:vztmpl/{file}"));
-            let path = path.ok_or_else(|| Failure::new(255, format!("storage '{storage}' does not exist")))?;
+            let path = path
+                .ok_or_else(|| Failure::new(255, format!("storage '{storage}' does not exist")))?;
             call.middle(node);
             fs::write(path, "an archive").expect("written");
             call.effect(node, "download", file);

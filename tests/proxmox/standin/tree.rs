@@ -14,7 +14,11 @@ use super::Node;
 /// Gives new volumes a number that nothing on the storage has: the model does not know of
 /// volumes that no configuration names.
 pub fn renumber(node: &Node, ctid: Ctid, before: &Settings, after: &mut Settings) {
-    let known: BTreeSet<String> = before.values().filter_map(super::set::volume).map(|(volume, _)| volume.to_string()).collect();
+    let known: BTreeSet<String> = before
+        .values()
+        .filter_map(super::set::volume)
+        .map(|(volume, _)| volume.to_string())
+        .collect();
     let mut taken = BTreeSet::new();
     for value in after.values_mut() {
         let volume = match value {
@@ -42,11 +46,17 @@ fn is_taken(node: &Node, ctid: Ctid, volume: &Volume) -> bool {
         return false;
     };
     let folder = path.parent().map(fs::read_dir);
-    let names = folder.into_iter().flatten().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let names = folder
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let wanted = format!("-{ctid}-disk-{number}");
     let same = |name: String| {
         let rest = name.split_once(&wanted).map(|(_, rest)| rest.to_owned());
-        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()) && !rest.contains('@'))
+        rest.is_some_and(|rest| {
+            !rest.starts_with(|c: char| c.is_ascii_digit()) && !rest.contains('@')
+        })
     };
     names.into_iter().any(same)
 }
@@ -59,7 +69,9 @@ fn number(volume: &Volume) -> Option<u32> {
 fn next(volume: &mut Volume) {
     if let (Some(number), Some(name)) = (number(volume), volume.name.as_mut()) {
         let (head, rest) = name.rsplit_once("-disk-").expect("just seen");
-        let ending = rest.split_once('.').map_or(String::new(), |(_, ending)| format!(".{ending}"));
+        let ending = rest
+            .split_once('.')
+            .map_or(String::new(), |(_, ending)| format!(".{ending}"));
         *name = format!("{head}-disk-{}{ending}", number + 1);
     }
 }
@@ -74,12 +86,18 @@ pub fn make(node: &Node, volid: &str, size: u64) -> Vec<String> {
     let path = node.volume(volid).expect("a known storage");
     fs::create_dir_all(&path).expect("a volume");
     fs::write(size_file(&path), size.to_string()).expect("written");
-    let shown = path.strip_prefix(&node.root).expect("within").display().to_string();
+    let shown = path
+        .strip_prefix(&node.root)
+        .expect("within")
+        .display()
+        .to_string();
     let (storage, _) = volid.split_once(':').expect("a volume id");
     let kind = node.storages().remove(storage).map(|(kind, _)| kind);
     match kind.as_deref() {
         Some("dir") if size > 0 => {
-            vec![format!("Formatting '/{shown}', fmt=raw size={size} preallocation=off")]
+            vec![format!(
+                "Formatting '/{shown}', fmt=raw size={size} preallocation=off"
+            )]
         }
         _ => Vec::new(),
     }
@@ -96,7 +114,10 @@ pub fn resize(node: &Node, volid: &str, size: u64) {
 }
 
 pub fn rename(node: &Node, from: &str, to: &str) {
-    let (from, to) = (node.volume(from).expect("known"), node.volume(to).expect("known"));
+    let (from, to) = (
+        node.volume(from).expect("known"),
+        node.volume(to).expect("known"),
+    );
     let _ = fs::rename(size_file(&from), size_file(&to));
     let _ = fs::rename(from, to);
 }
@@ -120,7 +141,9 @@ pub fn remove(path: &Path) {
 pub fn all(node: &Node, ctid: Ctid) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for name in node.storages().keys() {
-        let folder = node.volume(&format!("{name}:{ctid}")).expect("a known storage");
+        let folder = node
+            .volume(&format!("{name}:{ctid}"))
+            .expect("a known storage");
         let entries = fs::read_dir(folder).into_iter().flatten();
         let volumes = entries.filter_map(|entry| Some(entry.ok()?.path()));
         found.extend(volumes.filter(|path| path.is_dir()));

@@ -5,8 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,7 +21,10 @@ static STOPPED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// Starts a worker, passes on what it says, and ends as it ends.
 pub fn delegate(node: &Node, call: &Call, name: &str, rest: &[&str], options: &Options) -> Outcome {
     if !options.known() {
-        let text = format!("ERROR: unknown command 'pct {name}'\n{}", super::options::usage());
+        let text = format!(
+            "ERROR: unknown command 'pct {name}'\n{}",
+            super::options::usage()
+        );
         return Err(Failure::new(255, text));
     }
     let stopped = Arc::new(AtomicBool::new(false));
@@ -37,7 +40,11 @@ pub fn delegate(node: &Node, call: &Call, name: &str, rest: &[&str], options: &O
     let mut child = command(&node.root.join("bin/pct"))
         .arg0(task)
         .env("STANDIN_WORK", serde_json::to_string(&work).expect("JSON"))
-        .env("STANDIN_CALL", call.number.map_or(String::new(), |number| number.to_string()))
+        .env(
+            "STANDIN_CALL",
+            call.number
+                .map_or(String::new(), |number| number.to_string()),
+        )
         .env("STANDIN_GROUP", call.group().to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -110,7 +117,10 @@ pub fn say(line: &str) {
 
 /// Takes the time that a test set, in its third part; whether it was told to stop.
 pub fn pause(node: &Node) -> bool {
-    let delay: u64 = node.knob("delay").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let delay: u64 = node
+        .knob("delay")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(delay / 3) {
         if stopped() {
@@ -122,5 +132,7 @@ pub fn pause(node: &Node) -> bool {
 }
 
 fn stopped() -> bool {
-    STOPPED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    STOPPED
+        .get()
+        .is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
