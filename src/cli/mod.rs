@@ -13,6 +13,7 @@ mod history;
 mod host;
 mod journal;
 mod load;
+mod node;
 mod out;
 mod plan;
 mod signals;

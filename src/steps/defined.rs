@@ -30,9 +30,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
             Ok(Work::of(vec![Action::Unlock]))
         }
         // The lock of a snapshot of ours that was killed would refuse everything that follows.
-        Some(seen) if seen.lock == Some(Lock::Snapshot) && ours(cx, is_snapshot) => {
-            Ok(Work::of(vec![Action::Unlock]))
-        }
+        Some(seen) if broken_snapshot(cx, seen) => Ok(Work::of(vec![Action::Unlock])),
         Some(_) => Ok(Work::default()),
     }
 }
@@ -89,12 +87,28 @@ fn is_creation(action: &Action) -> bool {
 }
 
 /// A snapshot, or the unlocking after one.
-pub(super) fn is_snapshot(action: &Action) -> bool {
+fn is_snapshot(action: &Action) -> bool {
     matches!(action, Action::Snapshot { .. } | Action::Unlock)
 }
 
+/// Whether a snapshot of ours broke off: it left its lock, or, if the cure broke off as well, the
+/// lock of a removal, or nothing but its unfinished entry, which would take its name.
+pub(super) fn broken_snapshot(cx: &Context<'_>, seen: &ObservedContainer) -> bool {
+    let entry = || {
+        let wanted = cx.desired.snapshot.as_ref();
+        let mut unfinished = seen.snapshots.iter().filter(|snapshot| snapshot.incomplete);
+        unfinished.any(|snapshot| Some(&snapshot.name) == wanted)
+    };
+    let left = match seen.lock {
+        Some(Lock::Snapshot) => true,
+        Some(Lock::SnapshotDelete) | None => entry(),
+        Some(_) => false,
+    };
+    left && ours(cx, is_snapshot)
+}
+
 /// Whether such an action of ours is not known to have come to its end.
-pub(super) fn ours(cx: &Context<'_>, kind: fn(&Action) -> bool) -> bool {
+fn ours(cx: &Context<'_>, kind: fn(&Action) -> bool) -> bool {
     cx.record.unsettled.iter().any(kind)
 }
 
