@@ -9,7 +9,8 @@ const REFUSED: &str = "the kernel of the recording machine refused it";
 const UNRECORDED: &str = "a command before it was not recorded";
 const PARALLEL: &str = "of two commands at once the other one's end was written down first";
 
-const NOT_KILLED: &str = "phoenix never rolls back and never destroys what is whole; how these die is not played";
+const NOT_KILLED: &str =
+    "phoenix never rolls back and never destroys what is whole; how these die is not played";
 
 /// What a person wrote into the file of container 103.
 const HAND_WRITTEN: &str = "# hand comment
@@ -163,15 +164,30 @@ pub const MISFITS: &[(&str, &str, &str, Deed)] = &[
         UNRECORDED,
         Deed::Before(&[&["delsnapshot", "105", "k1"]]),
     ),
-    ("13", "pct clone 105 107 --snapname k3", UNRECORDED, Deed::Before(&[])),
-    ("13", "pct clone 105 107 --snapname k3", UNRECORDED, Deed::Before(&[])),
+    (
+        "13",
+        "pct clone 105 107 --snapname k3",
+        UNRECORDED,
+        Deed::Before(&[]),
+    ),
+    (
+        "13",
+        "pct clone 105 107 --snapname k3",
+        UNRECORDED,
+        Deed::Before(&[]),
+    ),
     (
         "13",
         "pct clone 105 107 --snapname k3",
         UNRECORDED,
         Deed::Before(&[&["destroy", "107"]]),
     ),
-    ("13", "pct clone 105 108", UNRECORDED, Deed::Before(&[&["destroy", "107"]])),
+    (
+        "13",
+        "pct clone 105 108",
+        UNRECORDED,
+        Deed::Before(&[&["destroy", "107"]]),
+    ),
     ("13", "pct rollback 105 k3", NOT_KILLED, Deed::End),
     (
         "14",
@@ -186,9 +202,24 @@ pub const MISFITS: &[(&str, &str, &str, Deed)] = &[
             &["write", "103", HAND_WRITTEN],
         ]),
     ),
-    ("14", "pct mount 103", NOT_USED, Deed::Edit("103", &[("memory: 128\n", "lock: mounted\nmemory: 128\n")])),
-    ("14", "pct exec 103 -- cat /proc/1/environ", MACHINE, Deed::Nothing),
-    ("14", "pct unmount 103", NOT_USED, Deed::Edit("103", &[("lock: mounted\n", "")])),
+    (
+        "14",
+        "pct mount 103",
+        NOT_USED,
+        Deed::Edit("103", &[("memory: 128\n", "lock: mounted\nmemory: 128\n")]),
+    ),
+    (
+        "14",
+        "pct exec 103 -- cat /proc/1/environ",
+        MACHINE,
+        Deed::Nothing,
+    ),
+    (
+        "14",
+        "pct unmount 103",
+        NOT_USED,
+        Deed::Edit("103", &[("lock: mounted\n", "")]),
+    ),
     ("14", "pct fsck 400", NOT_USED, Deed::Nothing),
     ("14", "pct fstrim 400", NOT_USED, Deed::Nothing),
     (
@@ -198,13 +229,24 @@ pub const MISFITS: &[(&str, &str, &str, Deed)] = &[
         Deed::Edit(
             "400",
             &[
-                ("rootfs: local:400/vm-400-disk-0.raw,size=1G\n", "rootfs: btr:400/vm-400-disk-0.raw,size=1G\n"),
-                ("swap: 512\n", "swap: 512\nunused0: local:400/vm-400-disk-0.raw\n"),
+                (
+                    "rootfs: local:400/vm-400-disk-0.raw,size=1G\n",
+                    "rootfs: btr:400/vm-400-disk-0.raw,size=1G\n",
+                ),
+                (
+                    "swap: 512\n",
+                    "swap: 512\nunused0: local:400/vm-400-disk-0.raw\n",
+                ),
             ],
         ),
     ),
     ("14", "pct rescan", NOT_USED, Deed::Nothing),
-    ("14", "pct move-volume 400 rootfs local", NOT_USED, Deed::Nothing),
+    (
+        "14",
+        "pct move-volume 400 rootfs local",
+        NOT_USED,
+        Deed::Nothing,
+    ),
     ("14", "pct cpusets", NOT_USED, Deed::Nothing),
     ("15", "pct create 700", PARALLEL, Deed::Nothing),
     ("15", "pct start 700", PARALLEL, Deed::Nothing),
@@ -227,7 +269,12 @@ pub const MISFITS: &[(&str, &str, &str, Deed)] = &[
         Deed::Edit("700", &[("cpulimit: 1\n", "cpulimit: 1\ncpuunits: 2\n")]),
     ),
     ("16", "pct set 700 --hookscript", NOT_USED, Deed::Nothing),
-    ("17", "pct set 700 --hostname hh", UNRECORDED, Deed::Before(&[&["write", "700", BEFORE_17], &["start", "700"]])),
+    (
+        "17",
+        "pct set 700 --hostname hh",
+        UNRECORDED,
+        Deed::Before(&[&["write", "700", BEFORE_17], &["start", "700"]]),
+    ),
     ("17", "pct resume", NOT_USED, Deed::Nothing),
     ("17", "pct suspend", NOT_USED, Deed::Nothing),
     (

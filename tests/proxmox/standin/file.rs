@@ -107,9 +107,13 @@ impl File {
     pub fn text(&self) -> String {
         let mut live = self.live.clone();
         let volume = |text: &String| text.split(',').next().unwrap_or_default().to_owned();
-        let mounted = live.keys.iter().filter(|(key, _)| *key == "rootfs" || key.starts_with("mp"));
+        let mounted = live
+            .keys
+            .iter()
+            .filter(|(key, _)| *key == "rootfs" || key.starts_with("mp"));
         let mounted: BTreeSet<String> = mounted.map(|(_, text)| volume(text)).collect();
-        live.keys.retain(|key, text| !key.starts_with("unused") || !mounted.contains(text));
+        live.keys
+            .retain(|key, text| !key.starts_with("unused") || !mounted.contains(text));
         let mut text = live.text();
         if self.pending != Part::default() {
             let _ = write!(text, "\n[pve:pending]\n{}", self.pending.text());
