@@ -8,9 +8,15 @@
     reason = "a test that cannot go on says so by panicking, and a stand-in for a program prints"
 )]
 
+mod fleet;
+mod laws;
+mod misfits;
 mod replay;
 mod site;
 mod standin;
+#[path = "../integration/support.rs"]
+#[expect(dead_code, reason = "only a part of it is used here")]
+mod support;
 
 use libtest_mimic::Trial;
 
@@ -25,6 +31,20 @@ fn main() -> std::process::ExitCode {
             Ok(())
         })
     };
-    let trials = vec![trial("replay::sessions", replay::sessions)];
+    let trials = vec![
+        trial("replay::sessions", replay::sessions),
+        trial(
+            "laws::converges_and_then_does_nothing",
+            laws::converges_and_then_does_nothing,
+        ),
+        trial(
+            "laws::drift_by_hand_is_found_and_corrected",
+            laws::drift_by_hand_is_found_and_corrected,
+        ),
+        trial(
+            "laws::a_changed_declaration_is_one_set_a_container",
+            laws::a_changed_declaration_is_one_set_a_container,
+        ),
+    ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

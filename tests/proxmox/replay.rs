@@ -10,6 +10,7 @@ use std::fs;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::misfits::MISFITS;
 use crate::site::Site;
 
 /// A recorded command.
@@ -75,21 +76,21 @@ fn masked(text: &str, given: &str) -> String {
 }
 
 /// What happens instead of a command that does not fit.
-enum Deed {
+pub enum Deed {
     /// It is left out.
     Nothing,
-    /// It is left out, and the configuration becomes what it came to there: a text in the file
-    /// of a container is replaced.
-    Edit(&'static str, &'static str, &'static str),
+    /// It is left out, and everything behind it in its session.
+    End,
+    /// It is left out, and the configuration becomes what it came to there: texts in the file of
+    /// a container are replaced.
+    Edit(&'static str, &'static [(&'static str, &'static str)]),
     /// It is run while somebody else holds the lock file.
     Held(&'static str),
-    /// These commands, which the recorder did not write down, are run before it.
+    /// These commands, which the recorder did not write down, are run before it; `write` puts a
+    /// configuration in place, `clean` takes a container away, `volume` makes a volume that no
+    /// configuration names.
     Before(&'static [&'static [&'static str]]),
 }
-
-/// Whose exit code or text is not compared, and what is done instead: session, command as it
-/// begins, why.
-const MISFITS: &[(&str, &str, &str, Deed)] = &[];
 
 struct Replay {
     site: Site,
@@ -109,50 +110,80 @@ impl Replay {
         Some(deed)
     }
 
-    fn play(&mut self, session: &str, entry: &Entry) {
+    /// Whether the session goes on.
+    fn play(&mut self, session: &str, entry: &Entry) -> bool {
         let command = entry.words.join(" ");
         let mut held = None;
-        loop {
-            match self.misfit(session, &command) {
-                None => break,
-                Some(Deed::Nothing) => return,
-                Some(Deed::Edit(id, from, to)) => {
-                    let text = self.site.conf(id);
+        match self.misfit(session, &command) {
+            None => {}
+            Some(Deed::Nothing) => return true,
+            Some(Deed::End) => return false,
+            Some(Deed::Edit(id, texts)) => {
+                let mut text = self.site.conf(id);
+                for (from, to) in *texts {
                     assert!(
                         text.contains(from),
                         "{session} {command}: {from:?} in {text}"
                     );
-                    let path = format!("etc/pve/nodes/vm/lxc/{id}.conf");
-                    self.site.write(&path, &text.replacen(from, to, 1));
-                    return;
+                    text = text.replacen(from, to, 1);
                 }
-                Some(Deed::Held(id)) => {
-                    let path = self
-                        .site
-                        .path(&format!("run/lock/lxc/pve-config-{id}.lock"));
-                    let file = fs::File::create(path).expect("a lock file");
-                    flock(&file, FlockOperation::LockExclusive).expect("the lock");
-                    held = Some(file);
-                }
-                Some(Deed::Before(commands)) => {
-                    for words in *commands {
-                        self.site.pct(words);
-                    }
-                }
+                self.site
+                    .write(&format!("etc/pve/nodes/vm/lxc/{id}.conf"), &text);
+                return true;
+            }
+            Some(Deed::Held(id)) => {
+                let path = self
+                    .site
+                    .path(&format!("run/lock/lxc/pve-config-{id}.lock"));
+                let file = fs::File::create(path).expect("a lock file");
+                flock(&file, FlockOperation::LockExclusive).expect("the lock");
+                held = Some(file);
+            }
+            Some(Deed::Before(commands)) => {
+                commands.iter().for_each(|words| self.unrecorded(words));
             }
         }
         self.compare(session, entry, &command);
         drop(held);
+        true
+    }
+
+    fn unrecorded(&self, words: &[&str]) {
+        match words {
+            ["write", id, text] => self
+                .site
+                .write(&format!("etc/pve/nodes/vm/lxc/{id}.conf"), text),
+            ["clean", id] => {
+                let _ = fs::remove_file(self.site.path(&format!("etc/pve/nodes/vm/lxc/{id}.conf")));
+                let _ = fs::remove_dir_all(self.site.path(&format!("var/lib/vz/images/{id}")));
+            }
+            ["volume", path] => fs::create_dir_all(self.site.path(path)).expect("a directory"),
+            _ => _ = self.site.pct(words),
+        }
+    }
+
+    /// What the recorder killed in the middle.
+    fn strike(&self, entry: &Entry) {
+        let what = match entry.strike.as_deref() {
+            None | Some("none") => return,
+            Some("parent" | "group") => "kill-tool",
+            Some("all") => "kill-tools",
+            Some("term") => "term-tool",
+            Some(other) => panic!("{other}"),
+        };
+        let last: u32 = self.site.read("standin/counter").parse().unwrap_or(0);
+        self.site
+            .write("standin/point", &format!("{} middle {what}", last + 1));
     }
 
     fn compare(&mut self, session: &str, entry: &Entry, command: &str) {
         self.compared += 1;
+        self.strike(entry);
         let tmp = self.site.path("tmp").display().to_string();
         let (code, out, err) = match entry.words[0].as_str() {
             "cat" => {
                 let path = &entry.words[1];
-                let missing = format!("cat: {path}: No such file or directory\n");
-                let text = fs::read_to_string(self.site.path(path)).unwrap_or(missing);
+                let text = self.site.read(path);
                 (0, text, String::new())
             }
             program => {
@@ -192,6 +223,11 @@ impl Replay {
             };
             check("exit code", shown(code), shown(recorded));
         }
+        if entry.strike.is_some() {
+            // A worker that lives on comes to its end, whichever that is.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            return;
+        }
         let given = &self.given;
         check("stdout", masked(&out, given), masked(&entry.out, given));
         check("stderr", masked(&err, given), masked(&entry.err, given));
@@ -220,7 +256,9 @@ pub fn sessions() {
         let words = all.iter().flat_map(|entry| entry.words.iter());
         replay.given.extend(words.map(|word| format!("{word}\n")));
         for entry in &all {
-            replay.play(&session, entry);
+            if !replay.play(&session, entry) {
+                break;
+            }
         }
     }
     let all = replay.mismatches.join("\n");

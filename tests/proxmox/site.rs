@@ -13,6 +13,7 @@ use crate::standin::{Node, PROGRAMS};
 
 pub const NODE: &str = "vm";
 pub const ALPINE: &str = "alpine-bb_3.19_amd64.tar.gz";
+pub const ZSTD: &str = "alpine-bb_3.19_amd64.tar.zst";
 pub const DEBIAN: &str = "debian-12-standard_12.7-1_amd64.tar.zst";
 
 /// Programs that scripts in the containers use.
@@ -55,7 +56,7 @@ impl Site {
         }
         symlink("nodes/vm", site.path("etc/pve/local")).expect("a link");
         symlink("nodes/vm/lxc", site.path("etc/pve/lxc")).expect("a link");
-        for template in [ALPINE, DEBIAN] {
+        for template in [ALPINE, ZSTD, DEBIAN] {
             site.write(
                 &format!("var/lib/vz/template/cache/{template}"),
                 "an archive",
@@ -99,6 +100,7 @@ impl Site {
             "standin/rootfs/etc/passwd",
             "root:x:0:0:root:/root:/bin/sh\n",
         );
+        self.write("standin/rootfs/etc/hostname", "guest\n");
         self.write("standin/rootfs/etc/group", "root:x:0:\n");
     }
 

@@ -6,6 +6,8 @@
 //! - `kill-phoenix`: SIGKILL to the process whose id is in `victim`; the tool goes on;
 //! - `kill-tool`: SIGKILL to the tool alone, its worker lives on;
 //! - `kill-all`: SIGKILL to phoenix, the tool's process group and the worker;
+//! - `kill-tools`: SIGKILL to the tool and its worker;
+//! - `term-tool`: SIGTERM to the tool;
 //! - `cut`: the ssh session that the tool runs in is killed;
 //! - `edit`: somebody else acts: the shell script `edit` is run, `$1` the node's root.
 
@@ -108,12 +110,26 @@ impl Call {
             "kill-tool" if self.worker => {
                 let tool: i32 = parent(std::process::id());
                 let _ = kill_process(Pid::from_raw(tool).expect("a process"), Signal::KILL);
+                wait_for(tool);
             }
             "kill-tool" => die(),
-            "kill-all" => {
-                kill_victim(node);
-                let _ = kill_process_group(own, Signal::KILL);
+            "kill-all" | "kill-tools" => {
+                if what == "kill-all" {
+                    kill_victim(node);
+                }
+                // A shell that a test started the tool from is not phoenix's to kill.
+                if node.knob("victim").is_some() {
+                    let _ = kill_process_group(own, Signal::KILL);
+                } else if self.worker {
+                    let tool = Pid::from_raw(parent(std::process::id())).expect("a process");
+                    let _ = kill_process(tool, Signal::KILL);
+                }
                 die();
+            }
+            "term-tool" => {
+                let tool = parent(std::process::id());
+                let _ = kill_process(Pid::from_raw(tool).expect("a process"), Signal::TERM);
+                std::thread::sleep(Duration::from_millis(100));
             }
             "cut" => cut(node),
             "edit" => {
@@ -170,6 +186,11 @@ fn kill_victim(node: &Node) {
         std::thread::sleep(Duration::from_millis(2));
     };
     let _ = kill_process(Pid::from_raw(pid).expect("a process"), Signal::KILL);
+    wait_for(pid);
+}
+
+/// Waits until a process is no more, or has only its parent to tell.
+fn wait_for(pid: i32) {
     let lives = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         !stat.is_empty() && !stat.contains(") Z")

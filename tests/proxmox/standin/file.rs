@@ -1,6 +1,6 @@
 //! A container's configuration file in the way Proxmox VE has it in memory, and writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use phoenix::domain::ids::Ctid;
@@ -105,7 +105,16 @@ impl File {
 
     /// What Proxmox VE writes: sorted keys, a section only where there is something in it.
     pub fn text(&self) -> String {
-        let mut text = self.live.text();
+        let mut live = self.live.clone();
+        let volume = |text: &String| text.split(',').next().unwrap_or_default().to_owned();
+        let mounted = live
+            .keys
+            .iter()
+            .filter(|(key, _)| *key == "rootfs" || key.starts_with("mp"));
+        let mounted: BTreeSet<String> = mounted.map(|(_, text)| volume(text)).collect();
+        live.keys
+            .retain(|key, text| !key.starts_with("unused") || !mounted.contains(text));
+        let mut text = live.text();
         if self.pending != Part::default() {
             let _ = write!(text, "\n[pve:pending]\n{}", self.pending.text());
         }
@@ -173,7 +182,13 @@ impl File {
             match value {
                 None => deleted.push(key.to_string()),
                 Some(value) => {
-                    pending.insert(key.to_string(), text(key, value));
+                    let name = key.to_string();
+                    let same = before.pending.get(key) == Some(&Some(value.clone()));
+                    let kept = waited
+                        .get(&name)
+                        .filter(|_| same && !given.contains_key(key));
+                    let shown = kept.cloned().unwrap_or_else(|| text(key, value));
+                    pending.insert(name, shown);
                 }
             }
         }

@@ -19,6 +19,18 @@ fn enter(node: &Node, call: &Call, ctid: Ctid, words: &[&str], env: &[(&str, &st
     let Some((program, rest)) = words.split_first() else {
         return Err(Failure::new(255, "missing command"));
     };
+    let found = match program.contains('/') {
+        true => root.join(program.trim_start_matches('/')).exists(),
+        false => ["bin", "usr/bin"]
+            .iter()
+            .any(|folder| root.join(folder).join(program).symlink_metadata().is_ok()),
+    };
+    if !found {
+        let text = format!(
+            "lxc-attach: {ctid}: ../src/lxc/attach.c: lxc_attach_run_command: 1841 No such file or directory - Failed to exec \"{program}\""
+        );
+        return Err(Failure::new(127, text));
+    }
     let mut inside = command("chroot".as_ref());
     inside
         .arg(root)
@@ -37,12 +49,6 @@ fn enter(node: &Node, call: &Call, ctid: Ctid, words: &[&str], env: &[(&str, &st
     }
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),
-        (Some(127), _) => {
-            let text = format!(
-                "lxc-attach: {ctid}: ../src/lxc/attach.c: lxc_attach_run_command: 1841 No such file or directory - Failed to exec \"{program}\""
-            );
-            Err(Failure::new(127, text))
-        }
         (Some(code), _) => Err(Failure::new(code, "")),
         (None, signal) => Err(Failure::new(128 + signal.unwrap_or(0), "")),
     }

@@ -17,7 +17,7 @@ use super::call::{Call, command};
 use super::options::Options;
 use super::set::{no_arch, refused, volume};
 use super::worker::{pause, say};
-use super::{Failure, Node, Outcome, tree};
+use super::{Failure, Node, Outcome, show, tree};
 
 /// Writes what the model made of a container.
 fn become_of(node: &Node, ctid: Ctid, world: &ObservedWorld, effect: Effect) -> Outcome {
@@ -55,6 +55,7 @@ pub fn up(node: &Node, call: &Call, ctid: Ctid) -> Outcome {
         .containers
         .get(&ctid)
         .ok_or_else(|| node.missing(ctid))?;
+    warn(node, ctid)?;
     if !seen.settings.contains_key(&Key::Other("arch".to_owned())) && seen.lock.is_none() {
         return Err(no_arch());
     }
@@ -84,6 +85,16 @@ pub fn up(node: &Node, call: &Call, ctid: Ctid) -> Outcome {
     }
     let _ = pause(node);
     call.middle(node);
+    let effect = match effect {
+        Effect::Container(after) if mounted => Effect::Container(
+            ObservedContainer {
+                lock: Some(Lock::Mounted),
+                ..(*after).clone()
+            }
+            .into(),
+        ),
+        effect => effect,
+    };
     become_of(node, ctid, &world, effect)?;
     let root = node.rootfs(ctid).expect("a root disk");
     let child = command("chroot".as_ref())
@@ -100,6 +111,13 @@ pub fn up(node: &Node, call: &Call, ctid: Ctid) -> Outcome {
     Ok(())
 }
 
+/// A worker's warnings go where its output goes.
+fn warn(node: &Node, ctid: Ctid) -> Outcome {
+    let lines = show::warnings(ctid, &node.read(ctid)?);
+    lines.iter().for_each(|line| say(line));
+    Ok(())
+}
+
 fn missing_bind(node: &Node, seen: &ObservedContainer) -> Option<String> {
     let mut binds = seen
         .eventual_settings()
@@ -111,7 +129,8 @@ fn missing_bind(node: &Node, seen: &ObservedContainer) -> Option<String> {
             },
             _ => None,
         });
-    binds.find(|path| !node.path(path).exists())
+    // A test may name a directory outside of its node.
+    binds.find(|path| !node.path(path).exists() && !std::path::Path::new(path).exists())
 }
 
 fn down(node: &Node, call: &Call, ctid: Ctid, refusal: &Refusal) -> Outcome {
@@ -121,6 +140,7 @@ fn down(node: &Node, call: &Call, ctid: Ctid, refusal: &Refusal) -> Outcome {
     }
     let _lock = node.lock(ctid)?;
     let world = node.world(&[ctid]);
+    warn(node, ctid)?;
     let effect = model::operated(&world, ctid, &Operation::Stop);
     let effect = effect.map_err(|refusal| refused(node, &refusal))?;
     let _ = pause(node);

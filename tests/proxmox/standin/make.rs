@@ -127,7 +127,7 @@ pub fn create(node: &Node, call: &Call, options: &Options) -> Outcome {
         no_storage(node, storage)?;
     }
     no_storage(node, &spec.storage)?;
-    let _lock = node.lock(ctid)?;
+    let lock = node.lock(ctid)?;
     let failed = |text: String| Failure::new(255, format!("unable to create CT {ctid} - {text}"));
     exists(node, ctid, 255).map_err(|failure| failed(failure.text))?;
     let mut half = File::default();
@@ -189,6 +189,7 @@ pub fn create(node: &Node, call: &Call, options: &Options) -> Outcome {
     file.live.description = description(options.get("description"));
     node.write(ctid, &file);
     call.effect(node, "create", &ctid.to_string());
+    drop(lock);
     if options.flag("start") {
         life::up(node, call, ctid)?;
     }

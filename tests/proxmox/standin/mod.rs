@@ -28,6 +28,7 @@ use std::path::Path;
 use call::Call;
 pub use life::kill_init;
 pub use node::Node;
+pub use tree::all as volumes;
 
 /// What a command says on standard error before it ends with a code.
 #[derive(Debug)]

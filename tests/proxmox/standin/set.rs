@@ -12,7 +12,7 @@ use phoenix::host::pct::conf::digest;
 use super::call::Call;
 use super::file::{File, NO_BRIDGE};
 use super::options::{Options, is_key};
-use super::{Failure, Node, Outcome, tree};
+use super::{Failure, Node, Outcome, show, tree};
 
 /// The refusal in the words of this node.
 pub fn refused(node: &Node, refusal: &Refusal) -> Failure {
@@ -70,6 +70,10 @@ pub fn set(node: &Node, call: &Call, options: &Options) -> Outcome {
     let described = described(options, &mut changes);
     let _lock = node.lock(ctid)?;
     let mut file = node.read(ctid)?;
+    // It reads the file twice.
+    for line in [show::warnings(ctid, &file), show::warnings(ctid, &file)].concat() {
+        eprintln!("{line}");
+    }
     let status = node.status(ctid);
     let before = file.typed(ctid, status);
     check(node, options, &file, &before)?;

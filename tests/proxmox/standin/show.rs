@@ -7,14 +7,21 @@ use super::options::{Options, is_key};
 use super::{Failure, Node, Outcome};
 use phoenix::domain::ids::Ctid;
 
-/// The settings that Proxmox VE does not know; it says so at every reading.
-fn warn(ctid: Ctid, file: &File) {
+/// What Proxmox VE says at every reading of settings that it does not know.
+pub fn warnings(ctid: Ctid, file: &File) -> Vec<String> {
     let known = ["parent", "snaptime", "snapstate", "delete"];
-    for name in file.live.keys.keys() {
-        if !is_key(name) && !known.contains(&name.as_str()) {
-            eprintln!("vm {ctid} - unable to parse value of '{name}' - unknown setting '{name}'");
-        }
-    }
+    let names = file.live.keys.keys();
+    names
+        .filter(|name| !is_key(name) && !known.contains(&name.as_str()))
+        .map(|name| {
+            format!("vm {ctid} - unable to parse value of '{name}' - unknown setting '{name}'")
+        })
+        .collect()
+}
+
+fn warn(ctid: Ctid, file: &File) {
+    let lines = warnings(ctid, file);
+    lines.iter().for_each(|line| eprintln!("{line}"));
 }
 
 fn read(node: &Node, options: &Options) -> Result<File, Failure> {

@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use phoenix::domain::action::Action;
-use phoenix::domain::ids::{Ctid, RunId};
+use phoenix::domain::ids::RunId;
 use phoenix::domain::model;
+use phoenix::domain::observed::Status;
 use phoenix::domain::refusal::Refusal;
 
 use super::call::Call;
@@ -49,12 +50,14 @@ pub fn take(node: &Node, call: &Call, options: &Options) -> Outcome {
         },
         _ => refused(node, &refusal),
     };
-    if node.read(ctid).is_err() {
-        let error = model::after(&node.world(&[]), ctid, &action, RunId::NONE);
-        return Err(error
-            .err()
-            .map_or_else(|| missing(name), |error| refused(node, &error)));
-    }
+    // A bad name is refused before anything is looked at.
+    let blank = File::default().typed(ctid, Status::Stopped);
+    match blank.after(&node.facts(), ctid, &action, RunId::NONE) {
+        Err(error @ (Refusal::BadSnapshotName(_) | Refusal::ReservedSnapshot(_))) => {
+            return Err(refusal(error));
+        }
+        _ => node.read(ctid)?,
+    };
     {
         let _lock = node.lock(ctid)?;
         model::after(&node.world(&[ctid]), ctid, &action, RunId::NONE).map_err(refusal)?;

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use phoenix::domain::ids::Ctid;
+
 use super::call::Call;
 use super::{Failure, Node, Outcome, tree};
 
@@ -35,12 +37,12 @@ pub fn pvesm(node: &Node, words: &[&str]) -> Outcome {
 
 fn status(node: &Node) {
     println!(
-        "{:<10}{:>6} {:>10} {:>15} {:>15} {:>15} {:>8}",
+        "{:<7}{:>10} {:>10} {:>15} {:>15} {:>15} {:>8}",
         "Name", "Type", "Status", "Total", "Used", "Available", "%"
     );
     for (name, (kind, _)) in node.storages() {
         println!(
-            "{name:<10}{kind:>6} {:>10} {:>15} {:>15} {:>15} {:>8}",
+            "{name:<7}{kind:>10} {:>10} {:>15} {:>15} {:>15} {:>8}",
             "active", 264_212_084, 15_086_616, 80_199_272, "5.71%"
         );
     }
@@ -52,8 +54,8 @@ fn list(node: &Node, storage: &str, rest: &[&str]) -> Outcome {
         _ => None,
     };
     let mut rows = Vec::new();
-    for ctid in node.ids() {
-        let file = node.read(ctid)?;
+    for ctid in owners(node, storage) {
+        let file = node.read(ctid).unwrap_or_default();
         for path in tree::all(node, ctid) {
             let name = path
                 .file_name()
@@ -88,7 +90,7 @@ fn list(node: &Node, storage: &str, rest: &[&str]) -> Outcome {
             .max()
             .unwrap_or(0)
     };
-    let widths = [width(0), width(1).max(7), width(2).max(7), width(3)];
+    let widths = [width(0), width(1).max(7), width(2).max(7), width(3) + 2];
     for row in [&head].into_iter().chain(&rows) {
         println!(
             "{:<a$} {:<b$} {:<c$} {:>d$} {}",
@@ -104,6 +106,17 @@ fn list(node: &Node, storage: &str, rest: &[&str]) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// Whose volumes there are.
+fn owners(node: &Node, storage: &str) -> Vec<Ctid> {
+    let folder = node.volume(&format!("{storage}:"));
+    let entries = folder.into_iter().flat_map(fs::read_dir).flatten();
+    let mut ids: Vec<Ctid> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    ids.sort();
+    ids
 }
 
 pub fn pveam(node: &Node, call: &Call, words: &[&str]) -> Outcome {

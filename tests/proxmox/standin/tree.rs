@@ -141,12 +141,16 @@ pub fn remove(path: &Path) {
 pub fn all(node: &Node, ctid: Ctid) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for name in node.storages().keys() {
-        let folder = node
-            .volume(&format!("{name}:{ctid}"))
-            .expect("a known storage");
-        let entries = fs::read_dir(folder).into_iter().flatten();
-        let volumes = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        found.extend(volumes.filter(|path| path.is_dir()));
+        let folder = node.volume(&format!("{name}:")).expect("a known storage");
+        // Files have a folder for each container, file systems of a pool are all in one place.
+        for folder in [folder.join(ctid.to_string()), folder] {
+            let entries = fs::read_dir(folder).into_iter().flatten();
+            let volumes = entries.filter_map(|entry| Some(entry.ok()?.path()));
+            let own = format!("-{ctid}-disk-");
+            found.extend(
+                volumes.filter(|path| path.is_dir() && path.to_string_lossy().contains(&own)),
+            );
+        }
     }
     found.sort();
     found
