@@ -59,7 +59,7 @@ impl PctHost {
         match action {
             Action::FetchTemplate(template) => {
                 let storage = storage_for(&known, template);
-                let mut errand = self.errand_on(None);
+                let mut errand = Errand::holding(None, 0);
                 self.loose(
                     &mut errand,
                     Limit::Download,
@@ -69,7 +69,7 @@ impl PctHost {
             }
             Action::Create(spec) => {
                 let archive = archive(&known, spec)?;
-                let mut errand = self.errand_on(Some(ctid));
+                let mut errand = Errand::holding(Some(ctid), LOCK_WAIT);
                 self.step(
                     &mut errand,
                     Limit::Create,
@@ -78,7 +78,7 @@ impl PctHost {
                 Ok(errand)
             }
             Action::Clone(spec) => {
-                let mut errand = self.errand_on(Some(ctid));
+                let mut errand = Errand::holding(Some(ctid), LOCK_WAIT);
                 self.patient(&known, &mut errand, spec.source);
                 self.step(&mut errand, Limit::Clone, &argv::clone(ctid, spec));
                 Ok(errand)
@@ -92,15 +92,19 @@ impl PctHost {
 
     /// What a container must exist for, whose lock may be somebody's.
     fn on_existing(&self, known: &Known, ctid: Ctid, action: &Action) -> Result<Errand, HostError> {
-        let mut errand = self.errand_on(Some(ctid));
-        if !matches!(action, Action::Unlock) {
+        let cures = matches!(action, Action::Unlock);
+        let mut errand = if cures {
+            self.cure_of(ctid)
+        } else {
+            Errand::holding(Some(ctid), LOCK_WAIT)
+        };
+        if !cures {
             self.patient(known, &mut errand, ctid);
         }
         match action {
             Action::Unlock => {
                 let seen = existing(known, ctid)?;
-                let id = ctid.to_string();
-                errand.lines.push("workers", [&id]);
+                self.idle(&mut errand, [ctid]);
                 if seen.lock.is_some() {
                     self.step(&mut errand, Limit::Set, &argv::unlock(ctid));
                 }
@@ -157,7 +161,7 @@ impl PctHost {
     fn configure(&self, known: &Known, ctid: Ctid, changes: &Changes) -> Result<Errand, HostError> {
         let seen = existing(known, ctid)?;
         let text = known.containers.texts.get(&ctid).and_then(Option::as_deref);
-        let mut errand = self.errand_on(Some(ctid));
+        let mut errand = Errand::holding(Some(ctid), LOCK_WAIT);
         self.patient(known, &mut errand, ctid);
         let mut compared = text.map(conf::digest);
         if changes.keys().any(|key| matches!(key, Key::Lxc(_))) {
@@ -189,12 +193,10 @@ impl PctHost {
     }
 
     fn discard(&self, ctid: Ctid, source: Option<Ctid>) -> Errand {
-        let mut errand = self.errand_on(Some(ctid));
+        let mut errand = self.cure_of(ctid);
+        self.idle(&mut errand, [ctid].into_iter().chain(source));
         let id = ctid.to_string();
         let source = source.map(|source| source.to_string()).unwrap_or_default();
-        let mut at = vec![&id];
-        at.extend(Some(&source).filter(|source| !source.is_empty()));
-        errand.lines.push("workers", at);
         let seconds = self.link.timeouts.seconds(Limit::Destroy);
         errand
             .lines
@@ -205,7 +207,7 @@ impl PctHost {
     }
 
     fn ensure_directory(&self, spec: &DirectorySpec) -> Errand {
-        let mut errand = self.errand_on(None);
+        let mut errand = Errand::holding(None, 0);
         let path = spec.path.as_str();
         errand
             .lines
@@ -227,18 +229,18 @@ impl PctHost {
         errand
     }
 
-    /// An errand at a container, or at nothing that could be locked.
-    fn errand_on(&self, ctid: Option<Ctid>) -> Errand {
-        let mut lines = Lines::default();
-        if let Some(ctid) = ctid {
-            lines.push("take", [ctid.to_string(), LOCK_WAIT.to_string()]);
-        }
-        Errand {
-            lines,
-            input: Vec::new(),
-            limit: Duration::from_secs((LOCK_WAIT + 60).into()),
-            command: String::new(),
-        }
+    /// What cures a container of a killed command waits for what that command left at work.
+    fn cure_of(&self, ctid: Ctid) -> Errand {
+        Errand::holding(Some(ctid), self.link.timeouts.seconds(Limit::Leftover))
+    }
+
+    /// Nobody's worker is at these containers any more: it would go on where the cure has been.
+    fn idle(&self, errand: &mut Errand, ctids: impl IntoIterator<Item = Ctid>) {
+        let seconds = self.link.timeouts.seconds(Limit::Leftover);
+        let ids = ctids.into_iter().map(|ctid| ctid.to_string());
+        let words = std::iter::once(seconds.to_string()).chain(ids);
+        errand.lines.push("workers", words);
+        errand.more(seconds);
     }
 
     /// A backup of a container is waited for.
@@ -280,6 +282,22 @@ impl PctHost {
 }
 
 impl Errand {
+    /// With phoenix's lock of a container, which is waited for.
+    fn holding(ctid: Option<Ctid>, wait: u32) -> Self {
+        let mut lines = Lines::default();
+        if let Some(ctid) = ctid {
+            lines.push("take", [ctid.to_string(), wait.to_string()]);
+        }
+        let mut errand = Self {
+            lines,
+            input: Vec::new(),
+            limit: Duration::from_secs(60),
+            command: String::new(),
+        };
+        errand.more(wait);
+        errand
+    }
+
     /// What it is called, after its first command.
     fn command_is(&mut self, argv: &Argv) {
         if self.command.is_empty() {

@@ -87,14 +87,16 @@ answers() {
         sleep 0.2
     done
 }
-# ID…: waits until no worker of Proxmox VE is at these containers. One outlives the `pct` that
-# started it.
+# SECONDS ID…: waits until no worker of Proxmox VE is at these containers. One outlives the `pct`
+# that started it.
 workers() {
+    patience=$1
+    shift
     for id; do
         waited=0
         while grep -aql "task UPID:[^:]*:[0-9A-F]*:[0-9A-F]*:[0-9A-F]*:vz[a-z]*:$id:" \
             /proc/[0-9]*/cmdline 2>/dev/null; do
-            [ "$waited" -lt 60 ] || fail "phoenix: a task of Proxmox VE is still at work on $id" 75
+            [ "$waited" -lt "$patience" ] || fail "phoenix: a task of Proxmox VE is still at work on $id" 75
             sleep 1
             waited=$((waited + 1))
         done
