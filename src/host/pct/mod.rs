@@ -15,6 +15,8 @@ mod open;
 mod quote;
 mod scripts;
 mod tar;
+#[cfg(test)]
+mod tests;
 mod timeouts;
 mod world;
 
