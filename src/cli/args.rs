@@ -12,6 +12,7 @@ use crate::domain::ids::Ctid;
 use crate::domain::observed::Lock;
 use crate::domain::step::Step;
 use crate::engine::Limits;
+use crate::host::pct::Timeout;
 
 /// Converges Linux containers to the state that JSON files declare, and never loses its place.
 #[derive(Parser, Debug)]
@@ -58,9 +59,10 @@ pub(super) struct Global {
     #[arg(long, global = true, env = "PHOENIX_STATE", value_name = "DIR")]
     pub(super) state: Option<PathBuf>,
 
-    /// Host to work on: `sim` or `sim:DIR`, a simulated one that lives in a directory [default:
-    /// sim/ in the state directory]; `lxc` or `lxc:DIR`, real containers by this machine's LXC
-    /// [default: /var/lib/phoenix/lxc]
+    /// Host to work on: `pct`, this Proxmox VE node; `pct+ssh://[USER@]NODE[:PORT]`, one behind
+    /// ssh; `lxc` or `lxc:DIR`, real containers by this machine's LXC [default:
+    /// /var/lib/phoenix/lxc]; `sim` or `sim:DIR`, a simulated one that lives in a directory
+    /// [default: sim/ in the state directory]. Without it: `pct` where there is a `pct`, else `sim`
     #[arg(long, global = true, env = "PHOENIX_HOST", value_name = "HOST")]
     pub(super) host: Option<HostChoice>,
 
@@ -68,6 +70,17 @@ pub(super) struct Global {
     #[arg(long, short, global = true, env = "PHOENIX_JOBS", value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) jobs: Option<u32>,
+
+    /// How long things may take on a Proxmox VE node, such as start=300,script=7200 (docs/proxmox.md
+    /// lists all)
+    #[arg(
+        long = "timeout",
+        global = true,
+        env = "PHOENIX_TIMEOUT",
+        value_name = "NAME=SECONDS",
+        value_delimiter = ','
+    )]
+    pub(super) timeouts: Vec<Timeout>,
 
     /// Output for a person or for a script
     #[arg(

@@ -10,8 +10,8 @@ use crate::domain::diagnostic::Diagnostic;
 use crate::domain::record::IllegalTransition;
 use crate::engine::EngineError;
 use crate::host::HostError;
-use crate::host::lxc::Unusable;
 use crate::host::sim::SimError;
+use crate::host::{lxc, pct};
 use crate::journal::JournalError;
 use crate::report::findings::Tally;
 use crate::report::text::count;
@@ -46,7 +46,9 @@ pub(super) enum CliError {
     Sim(#[from] SimError),
     /// Real containers cannot be worked on here.
     #[error(transparent)]
-    Lxc(#[from] Unusable),
+    Lxc(#[from] lxc::Unusable),
+    #[error(transparent)]
+    Pct(#[from] pct::Unusable),
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -112,7 +114,7 @@ impl CliError {
             Self::Usage { .. } => Exit::Usage,
             Self::Config(_) | Self::Invalid { .. } | Self::Refused { .. } => Exit::Configuration,
             Self::Sim(SimError::Refused(_)) => Exit::Failed,
-            Self::Host(_) | Self::Sim(_) | Self::Lxc(_) => Exit::Host,
+            Self::Host(_) | Self::Sim(_) | Self::Lxc(_) | Self::Pct(_) => Exit::Host,
             Self::Journal(_)
             | Self::Damaged { .. }
             | Self::Illegal(_)
@@ -129,6 +131,7 @@ impl CliError {
             Self::Usage { help, .. } => return help.clone(),
             Self::Refused { help, .. } => help.clone(),
             Self::Lxc(error) => error.help(),
+            Self::Pct(error) => error.help(),
             Self::Journal(error) | Self::Engine(EngineError::Journal(error)) => error.help(),
             Self::Engine(_) | Self::Illegal(_) => {
                 "run `phoenix journal verify`; if it finds nothing wrong, this is a defect of \

@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::args::{Global, Patience};
 use super::clock::{self, SystemClock};
 use super::error::CliError;
+use super::node::{self, Node};
 use super::out::Out;
 use super::state;
 use crate::domain::desired::DesiredState;
 use crate::domain::observed::ObservedWorld;
 use crate::engine;
 use crate::host::lxc::{LxcHost, LxcNeeds, LxcOptions};
+use crate::host::pct::PctHost;
 use crate::host::sim::{FaultPlan, Latency, SimFacts, SimHost, SimOptions};
 use crate::host::{Host, ObserveRequest};
 
@@ -23,6 +25,10 @@ pub(super) enum HostChoice {
     Sim(Option<PathBuf>),
     /// Real containers by this machine's LXC, in a directory; none: the usual one.
     Lxc(Option<PathBuf>),
+    /// This Proxmox VE node.
+    Pct,
+    /// A Proxmox VE node behind ssh.
+    PctSsh(Node),
 }
 
 /// Where real containers are unless a directory is named.
@@ -31,13 +37,14 @@ const LXC_DIR: &str = "/var/lib/phoenix/lxc";
 /// A text that names no host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidHost {
-    #[error(
-        "this version does not drive Proxmox VE yet: write `sim`, `lxc`, `sim:DIR` or `lxc:DIR`"
-    )]
-    NotYet,
+    #[error("write the node as pct+ssh://[USER@]NODE[:PORT]: {0}")]
+    Node(&'static str),
     #[error("`{0}:` wants a directory behind it")]
     NoDirectory(&'static str),
-    #[error("no such host: write `sim`, `lxc`, `sim:DIR` or `lxc:DIR`")]
+    #[error(
+        "no such host: write `pct`, `pct+ssh://[USER@]NODE[:PORT]`, `sim`, `lxc`, `sim:DIR` or \
+         `lxc:DIR`"
+    )]
     Unknown,
 }
 
@@ -45,14 +52,17 @@ impl FromStr for HostChoice {
     type Err = InvalidHost;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(node) = text.strip_prefix("pct+ssh://") {
+            return node.parse().map(Self::PctSsh);
+        }
         match text.split_once(':') {
+            None if text == "pct" => Ok(Self::Pct),
             None if text == "sim" => Ok(Self::Sim(None)),
             None if text == "lxc" => Ok(Self::Lxc(None)),
             Some(("sim", "")) => Err(InvalidHost::NoDirectory("sim")),
             Some(("lxc", "")) => Err(InvalidHost::NoDirectory("lxc")),
             Some(("sim", dir)) => Ok(Self::Sim(Some(dir.into()))),
             Some(("lxc", dir)) => Ok(Self::Lxc(Some(dir.into()))),
-            None if text == "pct" => Err(InvalidHost::NotYet),
             _ => Err(InvalidHost::Unknown),
         }
     }
@@ -66,25 +76,25 @@ pub(super) fn directory(global: &Global) -> Result<PathBuf, CliError> {
     }
 }
 
-/// Says which host is worked on when nobody named one. Where a real one could be meant, it must
-/// be named.
-fn announce(global: &Global, out: Out, dir: &Path) -> Result<(), CliError> {
-    if global.host.is_some() {
-        return Ok(());
+/// The host that is named; without a name the node that this machine is, if it is one.
+fn chosen(global: &Global) -> Option<HostChoice> {
+    let node = || on_path("pct").then_some(HostChoice::Pct);
+    global.host.clone().or_else(node)
+}
+
+/// Says which host is worked on when nobody named one.
+fn announce(global: &Global, out: Out, what: &str) {
+    if global.host.is_none() {
+        out.remark(&format!("Working on {what} (no --host was given)."));
     }
-    if on_path("pct") {
-        return Err(CliError::usage(
-            "this machine has Proxmox VE's `pct`, but this version of phoenix has only the \
-             simulated host",
-            "add `--host sim` (or set PHOENIX_HOST=sim) to work on a simulated host; nothing on \
-             this machine is touched by that",
-        ));
-    }
-    out.remark(&format!(
-        "Working on the simulated host in {} (no --host was given).",
-        dir.display()
-    ));
-    Ok(())
+}
+
+fn announce_sim(global: &Global, out: Out, dir: &Path) {
+    announce(
+        global,
+        out,
+        &format!("the simulated host in {}", dir.display()),
+    );
 }
 
 fn on_path(program: &str) -> bool {
@@ -111,6 +121,7 @@ fn facts(desired: &DesiredState) -> Result<SimFacts, CliError> {
 pub(super) enum AnyHost {
     Sim(Box<SimHost>),
     Lxc(LxcHost),
+    Pct(Box<PctHost>),
 }
 
 impl AnyHost {
@@ -119,6 +130,7 @@ impl AnyHost {
         match self {
             Self::Sim(host) => host.as_ref(),
             Self::Lxc(host) => host,
+            Self::Pct(host) => host.as_ref(),
         }
     }
 
@@ -127,21 +139,29 @@ impl AnyHost {
         match self {
             Self::Sim(host) => host.observations(),
             Self::Lxc(host) => host.observations(),
+            Self::Pct(host) => host.observations(),
         }
     }
 }
 
 /// Opens the host; makes it if there is none.
 pub(super) fn open(global: &Global, out: Out, desired: &DesiredState) -> Result<AnyHost, CliError> {
-    if let Some(HostChoice::Lxc(dir)) = &global.host {
-        return Ok(AnyHost::Lxc(open_lxc(dir.as_deref(), desired, true)?));
+    match &chosen(global) {
+        Some(HostChoice::Lxc(dir)) => Ok(AnyHost::Lxc(open_lxc(dir.as_deref(), desired, true)?)),
+        Some(choice @ (HostChoice::Pct | HostChoice::PctSsh(_))) => {
+            announce(global, out, "this Proxmox VE node");
+            let host = node::open(global, choice, desired, true)?;
+            Ok(AnyHost::Pct(Box::new(host)))
+        }
+        Some(HostChoice::Sim(_)) | None => {
+            let dir = directory(global)?;
+            announce_sim(global, out, &dir);
+            if !matches!(global.host, Some(HostChoice::Sim(Some(_)))) {
+                state::make(&dir)?;
+            }
+            Ok(AnyHost::Sim(Box::new(open_in(dir, desired)?)))
+        }
     }
-    let dir = directory(global)?;
-    announce(global, out, &dir)?;
-    if !matches!(global.host, Some(HostChoice::Sim(Some(_)))) {
-        state::make(&dir)?;
-    }
-    Ok(AnyHost::Sim(Box::new(open_in(dir, desired)?)))
 }
 
 /// Opens this machine's LXC, to work on it or only to look at it.
@@ -201,10 +221,19 @@ pub(super) fn look(
 ) -> Result<(ObservedWorld, Option<String>), CliError> {
     // Nothing is in flight while one only looks: a signal ends the process.
     let never = AtomicBool::new(false);
-    if let Some(HostChoice::Lxc(dir)) = &global.host {
-        let host = open_lxc(dir.as_deref(), desired, false)?;
-        let world = observe(&host, desired, patience, &never)?;
-        return Ok((world, host.known_identity()));
+    match &chosen(global) {
+        Some(HostChoice::Lxc(dir)) => {
+            let host = open_lxc(dir.as_deref(), desired, false)?;
+            let world = observe(&host, desired, patience, &never)?;
+            return Ok((world, host.known_identity()));
+        }
+        Some(choice @ (HostChoice::Pct | HostChoice::PctSsh(_))) => {
+            announce(global, out, "this Proxmox VE node");
+            let host = node::open(global, choice, desired, false)?;
+            let world = observe(&host, desired, patience, &never)?;
+            return Ok((world, Some(host.identity()?)));
+        }
+        Some(HostChoice::Sim(_)) | None => {}
     }
     let dir = directory(global)?;
     let (world, identity) = if dir.join("identity").exists() {
@@ -212,7 +241,7 @@ pub(super) fn look(
         let world = observe(host.get(), desired, patience, &never)?;
         (world, Some(host.get().identity()?))
     } else {
-        announce(global, out, &dir)?;
+        announce_sim(global, out, &dir);
         let request = ObserveRequest::all(desired);
         (facts(desired)?.untouched(&request), None)
     };
@@ -222,7 +251,7 @@ pub(super) fn look(
 
 /// Says where a simulated host on which nothing is yet has its storages from.
 pub(super) fn explain(global: &Global, out: Out, world: &ObservedWorld) {
-    let simulated = !matches!(global.host, Some(HostChoice::Lxc(_)));
+    let simulated = matches!(chosen(global), Some(HostChoice::Sim(_)) | None);
     if simulated && world.containers.is_empty() && facts_file().is_none() {
         out.remark(
             "The simulated host has no containers yet, and offers the storages, bridges and templates that the \
@@ -239,10 +268,11 @@ mod tests {
     fn hosts_are_named() {
         assert_eq!("sim".parse(), Ok(HostChoice::Sim(None)));
         assert_eq!("lxc".parse(), Ok(HostChoice::Lxc(None)));
+        assert_eq!("pct".parse(), Ok(HostChoice::Pct));
         assert_eq!("lxc:/c".parse(), Ok(HostChoice::Lxc(Some("/c".into()))));
         assert_eq!("sim:/a:b".parse(), Ok(HostChoice::Sim(Some("/a:b".into()))));
         for (text, error) in [
-            ("pct", InvalidHost::NotYet),
+            ("pct+ssh://", InvalidHost::Node(node::NO_NAME)),
             ("sim:", InvalidHost::NoDirectory("sim")),
             ("lxc:", InvalidHost::NoDirectory("lxc")),
             ("", InvalidHost::Unknown),

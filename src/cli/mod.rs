@@ -14,6 +14,7 @@ mod history;
 mod host;
 mod journal;
 mod load;
+mod node;
 mod out;
 mod plan;
 mod signals;

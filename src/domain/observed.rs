@@ -37,8 +37,46 @@ pub struct HostFacts {
     pub directories: BTreeMap<String, Directory>,
     /// Major numbers of character devices by driver name, as in `/proc/devices`.
     pub device_majors: BTreeMap<String, u32>,
-    /// Guests that phoenix does not manage, and whether they run; none: the host cannot tell.
+    /// Guests, also such that phoenix does not manage, and whether they run; none: the host
+    /// cannot tell.
     pub guests: Option<BTreeMap<Ctid, Status>>,
+    /// The node's name in its cluster; none: the host is no node of a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Ids that are taken by guests which this host cannot work on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elsewhere: BTreeMap<Ctid, Elsewhere>,
+}
+
+/// A guest that has an id and cannot be worked on: a container on another node of the cluster, or
+/// a virtual machine.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// The node that it is on.
+    pub node: String,
+    /// Whether it is a virtual machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub machine: bool,
+}
+
+impl Elsewhere {
+    /// A container on another node.
+    #[must_use]
+    pub fn container(node: &str) -> Self {
+        Self {
+            node: node.to_owned(),
+            machine: false,
+        }
+    }
+
+    /// A virtual machine on any node.
+    #[must_use]
+    pub fn machine(node: &str) -> Self {
+        Self {
+            machine: true,
+            ..Self::container(node)
+        }
+    }
 }
 
 /// One storage.

@@ -194,6 +194,7 @@ fn other(name: &str, text: &str) -> Result<Value, InvalidSetting> {
             tags.dedup();
             Ok(Value::Text(tags.join(";")))
         }
+        "description" => Ok(Value::Text(text.trim_end_matches('\n').to_owned())),
         "protection" | "console" | "template" => boolean(text).map(Value::Flag),
         "cpuunits" | "tty" => integer(text, 0).map(Value::Number),
         _ => Ok(Value::Text(text.to_owned())),

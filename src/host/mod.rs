@@ -9,9 +9,13 @@ use crate::domain::observed::ObservedWorld;
 use crate::domain::refusal::{FailureKind, Refusal};
 use crate::domain::step::Step;
 
+mod devices;
 pub mod lxc;
+pub mod pct;
 pub mod process;
+mod run;
 pub mod sim;
+mod sockets;
 
 /// A machine with containers.
 pub trait Host: Send + Sync {

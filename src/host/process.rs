@@ -37,6 +37,19 @@ pub struct Job<'a> {
     stdin: Option<&'a File>,
     deadline: Duration,
     kind: FailureKind,
+    keep: usize,
+    environment: Vec<(OsString, OsString)>,
+}
+
+/// A command that ended by itself, well or not.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Finished {
+    /// Its exit code.
+    pub(super) code: i32,
+    /// Standard output, as far as it is kept.
+    pub(super) stdout: Vec<u8>,
+    /// The last 4 KiB of standard error.
+    pub(super) tail: String,
 }
 
 /// What a command that succeeded had to say.
@@ -59,7 +72,23 @@ impl<'a> Job<'a> {
             stdin: None,
             deadline: USUAL_DEADLINE,
             kind: FailureKind::Permanent,
+            keep: KEPT,
+            environment: Vec::new(),
         }
+    }
+
+    /// How much of its standard output is kept, where a mebibyte is not enough.
+    #[must_use]
+    pub(super) fn keep(mut self, bytes: usize) -> Self {
+        self.keep = bytes;
+        self
+    }
+
+    /// Variables on top of the usual ones.
+    #[must_use]
+    pub(super) fn environment(mut self, variables: &[(OsString, OsString)]) -> Self {
+        self.environment.extend_from_slice(variables);
+        self
     }
 
     /// More arguments.
@@ -96,26 +125,48 @@ impl<'a> Job<'a> {
     /// # Errors
     /// When it cannot be started, fails, or does not end in time (its outcome is unknown then).
     pub fn run(&self) -> Result<Output, HostError> {
-        let mut child = self.spawn()?;
-        let mut streams = Streams::of(&mut child);
-        let waited = wait(&mut child, &mut streams, self.deadline);
-        let ending = match waited {
-            Ok(ending) => ending,
-            Err(error) => {
-                end(&mut child);
-                let message = format!("cannot watch `{}`: {error}", self.program());
-                return Err(self.error(FailureKind::UnknownOutcome, message, None, &streams));
-            }
+        let (status, streams) = self.end(true)?;
+        if status.success() {
+            Ok(streams.output())
+        } else {
+            Err(self.failed(status, &streams))
+        }
+    }
+
+    /// Runs it to its end, whatever its exit code then is.
+    ///
+    /// # Errors
+    /// When it cannot be started, is ended by a signal, or does not end in time.
+    pub(super) fn finish(&self) -> Result<Finished, HostError> {
+        let (status, streams) = self.end(false)?;
+        let Some(code) = status.code() else {
+            return Err(self.failed(status, &streams));
         };
-        match ending {
-            Ending::Exited(status) if status.success() => Ok(streams.output()),
-            Ending::Exited(status) => Err(self.failed(status, &streams)),
-            Ending::TimedOut => {
+        let tail = streams.output().tail;
+        Ok(Finished {
+            code,
+            stdout: streams.stdout,
+            tail,
+        })
+    }
+
+    /// Its end, and what came of its streams; `mixed`: the tail is of both.
+    fn end(&self, mixed: bool) -> Result<(ExitStatus, Streams), HostError> {
+        let mut child = self.spawn()?;
+        let mut streams = Streams::of(&mut child, self.keep, mixed);
+        match wait(&mut child, &mut streams, self.deadline) {
+            Ok(Ending::Exited(status)) => Ok((status, streams)),
+            Ok(Ending::TimedOut) => {
                 let message = format!(
                     "`{}` did not end within {} s and was stopped; what it did is not known",
                     self.program(),
                     self.deadline.as_secs()
                 );
+                Err(self.error(FailureKind::UnknownOutcome, message, None, &streams))
+            }
+            Err(error) => {
+                end(&mut child);
+                let message = format!("cannot watch `{}`: {error}", self.program());
                 Err(self.error(FailureKind::UnknownOutcome, message, None, &streams))
             }
         }
@@ -146,6 +197,7 @@ impl<'a> Job<'a> {
             .env("PATH", PATH)
             .env("LC_ALL", "C")
             .env("HOME", "/root")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .process_group(0)
             .stdin(stdin)
@@ -294,12 +346,16 @@ struct Streams {
     out: Stream<std::process::ChildStdout>,
     err: Stream<std::process::ChildStderr>,
     stdout: Vec<u8>,
+    keep: usize,
+    mixed: bool,
     tail: Vec<u8>,
 }
 
 impl Streams {
-    fn of(child: &mut Child) -> Self {
+    fn of(child: &mut Child, keep: usize, mixed: bool) -> Self {
         Self {
+            keep,
+            mixed,
             out: Stream::of(child.stdout.take()),
             err: Stream::of(child.stderr.take()),
             stdout: Vec::new(),
@@ -332,10 +388,13 @@ impl Streams {
 
     fn drain(&mut self) {
         let (stdout, tail) = (&mut self.stdout, &mut self.tail);
+        let (keep, mixed) = (self.keep, self.mixed);
         self.out.read(|bytes| {
-            let room = KEPT.saturating_sub(stdout.len()).min(bytes.len());
+            let room = keep.saturating_sub(stdout.len()).min(bytes.len());
             stdout.extend_from_slice(&bytes[..room]);
-            keep_tail(tail, bytes);
+            if mixed {
+                keep_tail(tail, bytes);
+            }
         });
         self.err.read(|bytes| keep_tail(tail, bytes));
     }

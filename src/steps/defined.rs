@@ -102,18 +102,30 @@ pub(super) fn is_creation(action: &Action) -> bool {
 }
 
 /// A snapshot, or the unlocking after one.
-pub(super) fn is_snapshot(action: &Action) -> bool {
+fn is_snapshot(action: &Action) -> bool {
     matches!(action, Action::Snapshot { .. } | Action::Unlock)
 }
 
 /// Whether it carries a lock that an action of ours left which was killed: a clone on its source,
 /// a snapshot.
 pub(super) fn left_locked(cx: &Context<'_>, seen: &ObservedContainer) -> bool {
-    match seen.lock {
-        Some(Lock::Disk) => cx.lent,
-        Some(Lock::Snapshot) => ours(cx, is_snapshot),
-        _ => false,
-    }
+    (seen.lock == Some(Lock::Disk) && cx.lent) || broken_snapshot(cx, seen)
+}
+
+/// Whether a snapshot of ours broke off: it left its lock, or, if the cure broke off as well, the
+/// lock of a removal, or nothing but its unfinished entry, which would take its name.
+pub(super) fn broken_snapshot(cx: &Context<'_>, seen: &ObservedContainer) -> bool {
+    let entry = || {
+        let wanted = cx.desired.snapshot.as_ref();
+        let mut unfinished = seen.snapshots.iter().filter(|snapshot| snapshot.incomplete);
+        unfinished.any(|snapshot| Some(&snapshot.name) == wanted)
+    };
+    let left = match seen.lock {
+        Some(Lock::Snapshot) => true,
+        Some(Lock::SnapshotDelete) | None => entry(),
+        Some(_) => false,
+    };
+    left && ours(cx, is_snapshot)
 }
 
 /// Whether such an action of ours is not known to have come to its end.

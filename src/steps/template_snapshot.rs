@@ -4,7 +4,6 @@
 use super::{Context, Problems, Work, defined};
 use crate::domain::action::Action;
 use crate::domain::diagnostic::Problem;
-use crate::domain::observed::Lock;
 use crate::domain::options::Source;
 use crate::domain::setting::Key;
 
@@ -17,8 +16,8 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
         .filter(|name| seen.snapshot(name).is_none());
     let action = missing.map(|name| Action::Snapshot { name: name.clone() });
     // One that broke off a moment ago has left its lock, which would refuse another.
-    let broken = seen.lock == Some(Lock::Snapshot) && defined::ours(cx, defined::is_snapshot);
-    let unlock = (action.is_some() && broken).then_some(Action::Unlock);
+    let broken = action.is_some() && defined::broken_snapshot(cx, seen);
+    let unlock = broken.then_some(Action::Unlock);
     Ok(Work::of(unlock.into_iter().chain(action).collect()))
 }
 

@@ -16,6 +16,7 @@ use crate::domain::units::DiskSize;
 
 pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     let mut problems = Vec::new();
+    placement(cx, &mut problems);
     storages(cx, &mut problems);
     bridges(cx, &mut problems);
     template(cx, &mut problems);
@@ -30,6 +31,42 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
         Ok(Work::default())
     } else {
         Err(problems)
+    }
+}
+
+/// A container is worked on where it is, and made where it is declared.
+fn placement(cx: &Context<'_>, problems: &mut Problems) {
+    let facts = &cx.world.host;
+    let Some(here) = &facts.node else { return };
+    let ctid = cx.desired.ctid;
+    if cx.observed.is_none()
+        && let Some(taken) = facts.elsewhere.get(&ctid)
+    {
+        let there = &taken.node;
+        let (message, help) = if taken.machine {
+            (
+                format!("the id {ctid} is that of a virtual machine on node '{there}'"),
+                "declare the container under another id".to_owned(),
+            )
+        } else {
+            (
+                format!("container {ctid} is on node '{there}', and phoenix works on '{here}'"),
+                format!("run phoenix on '{there}' (--host pct+ssh://{there}), or migrate it"),
+            )
+        };
+        problems.push(Problem::new("node", message, help));
+    } else if let Some(declared) = cx.desired.node.as_ref().filter(|node| *node != here) {
+        let message = if cx.observed.is_some() {
+            format!("it is declared for node '{declared}', and is on '{here}'")
+        } else {
+            format!("it is declared for node '{declared}', and phoenix works on '{here}'")
+        };
+        let help = if cx.observed.is_some() {
+            format!("migrate it (pct migrate {ctid} {declared}), or declare `node` as \"{here}\"")
+        } else {
+            format!("run phoenix on '{declared}' (--host pct+ssh://{declared})")
+        };
+        problems.push(Problem::new("node", message, help));
     }
 }
 

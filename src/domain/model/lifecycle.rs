@@ -104,7 +104,8 @@ impl ObservedContainer {
 
     /// The container without its lock, and without the snapshots that never came to their end.
     pub(super) fn unlocked(&self) -> Result<Self, Refusal> {
-        if self.lock.is_none() {
+        let unfinished = self.snapshots.iter().any(|snapshot| snapshot.incomplete);
+        if self.lock.is_none() && !unfinished {
             return Err(Refusal::NotLocked);
         }
         let mut next = Self {

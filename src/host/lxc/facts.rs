@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use super::super::HostError;
+use super::super::devices;
 use super::failure;
 use super::layout::{Layout, file_name};
 use crate::domain::observed::{Directory, HostFacts, Storage, TemplateState};
@@ -44,8 +45,10 @@ pub(super) fn look(
         bridges: bridges(),
         templates: templates(layout),
         directories: states(directories),
-        device_majors: majors(&fs::read_to_string("/proc/devices").unwrap_or_default()),
+        device_majors: devices::majors(&fs::read_to_string("/proc/devices").unwrap_or_default()),
         guests: None,
+        node: None,
+        elsewhere: BTreeMap::new(),
     })
 }
 
@@ -106,32 +109,9 @@ pub(super) fn states(paths: &BTreeSet<String>) -> BTreeMap<String, Directory> {
     paths.iter().filter_map(state).collect()
 }
 
-/// The majors of character devices in `/proc/devices`.
-fn majors(text: &str) -> BTreeMap<String, u32> {
-    let characters = text
-        .lines()
-        .skip_while(|line| *line != "Character devices:")
-        .skip(1)
-        .take_while(|line| !line.is_empty());
-    characters
-        .filter_map(|line| {
-            let (major, name) = line.trim().split_once(' ')?;
-            Some((name.to_owned(), major.parse().ok()?))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn majors_are_those_of_character_devices() {
-        let text = "Character devices:\n  1 mem\n195 nvidia\n\nBlock devices:\n  7 loop\n";
-        let majors = majors(text);
-        assert_eq!(majors.get("nvidia"), Some(&195));
-        assert_eq!(majors.get("loop"), None);
-    }
 
     #[test]
     fn archives_are_known_by_their_names() {

@@ -14,13 +14,10 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::super::HostError;
+use super::super::run::{RECEIPTS, RUNS, Stored, file_name};
 use super::failure;
-use crate::domain::observed::{Receipt, ReceiptKey, Receipts};
+use crate::domain::observed::Receipts;
 
-/// Where receipts are.
-pub(super) const RECEIPTS: &str = "var/lib/phoenix/receipts";
-/// Where scripts are put for as long as they run.
-pub(super) const RUNS: &str = "var/lib/phoenix/run";
 /// A receipt larger than this is none.
 const RECEIPT_MAX: u64 = 16 * 1024;
 /// More files than this are not receipts.
@@ -211,19 +208,6 @@ fn names(dir: &OwnedFd) -> Vec<String> {
         .filter(|name| name != "." && name != "..")
         .take(RECEIPTS_MAX)
         .collect()
-}
-
-/// A receipt as it stands on the disk.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(super) struct Stored {
-    pub(super) script: ReceiptKey,
-    #[serde(flatten)]
-    pub(super) receipt: Receipt,
-}
-
-/// The name of a receipt's file.
-pub(super) fn file_name(key: &ReceiptKey) -> String {
-    key.to_string().replace('/', "+")
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::process::Job;
+use super::super::sockets;
 use super::super::{HostError, ObserveRequest};
 use super::facts;
 use super::failure::{self, at};
 use super::guest::{Dialect, Guest};
 use super::inside::Inside;
-use super::layout::{Presence, RECEIPTS, ctid_of, file_name};
+use super::layout::{Presence, RECEIPTS, file_name};
 use crate::domain::ids::Ctid;
 use crate::domain::model::{undestroyed, unfinished};
 use crate::domain::observed::{Lock, ObservedContainer, ObservedWorld, Receipts, Snapshot, Status};
@@ -83,18 +84,9 @@ fn present(
 pub(super) fn running(dialect: &Dialect) -> Result<BTreeSet<Ctid>, HostError> {
     let sockets = fs::read_to_string("/proc/net/unix")
         .map_err(|error| failure::io("cannot read /proc/net/unix", &error))?;
-    Ok(sockets_of(&sockets, &dialect.layout.dir))
-}
-
-fn sockets_of(sockets: &str, dir: &Path) -> BTreeSet<Ctid> {
-    let prefix = format!("@{}/", dir.display());
-    let names = sockets
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(7));
-    names
-        .filter_map(|name| name.strip_prefix(&prefix)?.strip_suffix("/command"))
-        .filter_map(ctid_of)
-        .collect()
+    Ok(sockets::of(&sockets, &dialect.layout.dir)
+        .into_keys()
+        .collect())
 }
 
 /// Reads a configuration; none if there is none.
@@ -291,20 +283,6 @@ pub(super) fn preserved(dialect: &Dialect, ctid: Ctid, name: &str, text: &str) -
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sockets_tell_what_runs_here() {
-        let sockets = "Num RefCount Protocol Flags Type St Inode Path\n\
-            00: 00000002 00000000 00010000 0001 01 101867 @/d/900/command\n\
-            00: 00000002 00000000 00010000 0001 01 101868 @/other/901/command\n\
-            00: 00000002 00000000 00010000 0001 01 101869 @/d/web/command\n\
-            00: 00000002 00000000 00010000 0001 01 101870\n";
-        let running = sockets_of(sockets, Path::new("/d"));
-        assert_eq!(
-            running.into_iter().map(Ctid::get).collect::<Vec<_>>(),
-            [900]
-        );
-    }
 
     #[test]
     fn this_process_has_a_start_time() {

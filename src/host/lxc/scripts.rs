@@ -5,45 +5,20 @@
 //! execution: the shell that waited for it writes it. That shell lives on when phoenix is
 //! killed, so that a script is not cut off; its output goes to a file for the same reason.
 
-use std::fs;
-use std::thread;
 use std::time::Duration;
 
 use super::super::process::Job;
+use super::super::run::{self, DOCUMENT, RECEIPTS, RUN, RUNS};
 use super::super::{Applied, Call, HostError};
-use super::failure::{at, permanent, transient};
-use super::inside::{Inside, Push, RECEIPTS, RUNS, Stored, file_name};
+use super::failure::transient;
+use super::inside::{Inside, Push};
 use super::work::Work;
 use crate::domain::desired::{HealthCheck, Place, Script, ScriptKind};
-use crate::domain::ids::Digest;
-use crate::domain::observed::{Receipt, ReceiptKey};
-use crate::domain::refusal::FailureKind;
 
 /// How long a script may run.
 const SCRIPT: Duration = Duration::from_secs(3600);
 /// How much of its output is kept.
 const TAIL: i64 = 4096;
-/// What an application finds beside its script.
-const DOCUMENT: &str = "phoenix_lxc_configs.json";
-
-/// `$1` the private directory, `$2` the directory of receipts, `$3` the receipt's name, `$4` the
-/// receipt; then the script's own arguments. Standard input is phoenix's lock: nothing that the
-/// script starts may have it.
-const RUN: &str = r#"
-umask 022
-cd /
-run=$1 receipts=$2 name=$3 receipt=$4
-shift 4
-"$run/script" "$@" </dev/null >"$run/output" 2>&1
-code=$?
-if [ "$code" = 0 ]; then
-    { mkdir -p "$receipts" && printf '%s\n' "$receipt" >"$receipts/.$name" \
-        && mv -f "$receipts/.$name" "$receipts/$name" && sync; } >>"$run/output" 2>&1 || code=97
-fi
-tail -c 4096 "$run/output" 2>/dev/null || cat "$run/output"
-rm -rf "$run"
-exit "$code"
-"#;
 
 /// On the host nothing but the exit code tells how it ended.
 const RUN_ON_HOST: &str = r#""$@" </dev/null"#;
@@ -55,15 +30,7 @@ impl Work<'_> {
         call: &Call<'_>,
         script: &Script,
     ) -> Result<Applied, HostError> {
-        let content = fs::read(&script.path)
-            .map_err(|error| at("cannot read the script", &script.path, &error))?;
-        if Digest::of(&content) != script.content {
-            return Err(permanent(format!(
-                "the script {} changed since the configuration was read; run the same command \
-                 again",
-                script.path.display()
-            )));
-        }
+        let content = run::content(script)?;
         match script.place {
             Place::Host => self.run_on_host(script),
             Place::Container => self.run_inside(call, script, &content),
@@ -74,7 +41,7 @@ impl Work<'_> {
         let job = Job::new(["sh", "-c", RUN_ON_HOST, "phoenix-script"]).with([&script.path]);
         let job = job.with([self.ctid.to_string()]).with(&script.arguments);
         let done = job.stdin(self.lock()).deadline(SCRIPT).run();
-        let output = done.map_err(|error| named(script, error))?;
+        let output = done.map_err(|error| run::named(script, error))?;
         Ok(Applied {
             output: output.tail,
         })
@@ -91,7 +58,7 @@ impl Work<'_> {
         let inside = Inside::of(init, guest.root())
             .map_err(|_| transient("the container has just stopped"))?;
         inside.sweep();
-        let run = format!("{}-{}-{}", call.run, call.intent, call.attempt);
+        let run = run::directory(call);
         let path = format!("{RUNS}/{run}");
         let dir = inside.make(&path, 0o700)?;
         inside.make(RECEIPTS, 0o755)?;
@@ -136,28 +103,13 @@ impl Work<'_> {
     }
 
     fn shell(&self, call: &Call<'_>, script: &Script, path: &str) -> Result<Applied, HostError> {
-        let key = ReceiptKey::of(script);
-        let name = file_name(&key);
-        let receipt = Receipt {
-            ctid: self.ctid,
-            content: script.content,
-            inputs: script.inputs,
-            run: call.run,
-        };
-        let receipt = serde_json::to_string(&Stored {
-            script: key,
-            receipt,
-        })
-        .map_err(|error| permanent(format!("cannot write a receipt: {error}")))?;
         let job = self.inside(["sh", "-c", RUN, "phoenix-script"]);
         let done = job
-            .with([format!("/{path}"), format!("/{RECEIPTS}"), name, receipt])
-            .with([self.ctid.to_string()])
-            .with(&script.arguments)
+            .with(run::arguments(call, script, path)?)
             .stdin(self.lock())
             .deadline(SCRIPT)
             .run();
-        let output = done.map_err(|error| named(script, error))?;
+        let output = done.map_err(|error| run::named(script, error))?;
         Ok(Applied {
             output: output.tail,
         })
@@ -165,43 +117,11 @@ impl Work<'_> {
 
     /// Asks until it answers or was asked often enough.
     pub(super) fn check_health(&self, check: &HealthCheck) -> Result<Applied, HostError> {
-        let limit = Duration::from_secs(check.timeout_s.into());
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.inside(&check.command).deadline(limit).run() {
-                Ok(output) => {
-                    return Ok(Applied {
-                        output: output.tail,
-                    });
-                }
-                Err(error) if tries >= check.retries.max(1) => {
-                    return Err(HostError {
-                        // Nothing was changed by asking, and asking again is what was just done.
-                        kind: FailureKind::Permanent,
-                        message: format!("not healthy after {tries} tries: {}", error.message),
-                        ..error
-                    });
-                }
-                Err(_) => thread::sleep(Duration::from_secs(check.interval_s.into())),
-            }
-        }
+        run::ask(check, |limit| {
+            let output = self.inside(&check.command).deadline(limit).run()?;
+            Ok(Applied {
+                output: output.tail,
+            })
+        })
     }
-}
-
-/// The failure of a script, by its name and not by that of the shell around it.
-fn named(script: &Script, error: HostError) -> HostError {
-    let name = &script.name;
-    let message = match (error.kind, error.exit_code) {
-        (_, Some(97)) => format!("the script {name} succeeded, but its receipt cannot be written"),
-        (_, Some(code)) => format!("the script {name} failed (exit code {code})"),
-        (FailureKind::UnknownOutcome, None) => {
-            format!(
-                "the script {name} did not come to its end: {}",
-                error.message
-            )
-        }
-        (_, None) => error.message.clone(),
-    };
-    HostError { message, ..error }
 }

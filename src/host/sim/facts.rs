@@ -167,6 +167,7 @@ impl SimFacts {
             directories: BTreeMap::new(),
             device_majors: self.device_majors.clone(),
             guests: self.guests.clone(),
+            ..HostFacts::default()
         }
     }
 

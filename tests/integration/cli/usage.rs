@@ -31,7 +31,15 @@ fn what_there_is_not() {
         (&["plan", "--frobnicate"], "--frobnicate"),
         (&["plan", "12"], "'12' is not a container id"),
         (&["apply", "--jobs", "0"], "--jobs"),
-        (&["--host", "pct", "plan"], "does not drive Proxmox VE yet"),
+        (&["--host", "pct:x", "plan"], "pct+ssh://[USER@]NODE[:PORT]"),
+        (
+            &["--host", "pct+ssh://", "plan"],
+            "the node's name is missing",
+        ),
+        (
+            &["--timeout", "begin=1", "plan"],
+            "there is no limit 'begin'",
+        ),
         (&["--host", "sim:", "plan"], "wants a directory"),
         (&["history", "900", "--step", "nothing"], "apply_features"),
         (

@@ -274,6 +274,7 @@ pub fn bare_host() -> ObservedWorld {
                 ("nvidia-uvm".to_owned(), 511),
             ]),
             guests: None,
+            ..HostFacts::default()
         },
         containers: BTreeMap::new(),
     }

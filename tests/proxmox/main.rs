@@ -1,0 +1,50 @@
+//! phoenix on a stand-in for a Proxmox VE node. The program of these tests is the stand-in as
+//! well: links to it under the names of Proxmox VE's tools behave as they do.
+#![expect(unreachable_pub, reason = "one binary, nothing outside of it")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so by panicking, and a stand-in for a program prints"
+)]
+
+mod fleet;
+mod laws;
+mod misfits;
+mod replay;
+mod site;
+mod standin;
+#[path = "../integration/support.rs"]
+#[expect(dead_code, reason = "only a part of it is used here")]
+mod support;
+
+use libtest_mimic::Trial;
+
+fn main() -> std::process::ExitCode {
+    if let Some(code) = standin::as_a_tool() {
+        return std::process::ExitCode::from(u8::try_from(code).unwrap_or(255));
+    }
+    let arguments = libtest_mimic::Arguments::from_args();
+    let trial = |name: &str, test: fn()| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    };
+    let trials = vec![
+        trial("replay::sessions", replay::sessions),
+        trial(
+            "laws::converges_and_then_does_nothing",
+            laws::converges_and_then_does_nothing,
+        ),
+        trial(
+            "laws::drift_by_hand_is_found_and_corrected",
+            laws::drift_by_hand_is_found_and_corrected,
+        ),
+        trial(
+            "laws::a_changed_declaration_is_one_set_a_container",
+            laws::a_changed_declaration_is_one_set_a_container,
+        ),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
