@@ -46,10 +46,14 @@ pub(super) fn make(
         "nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner={}:{}",
         owner.0, owner.1
     );
-    Job::new(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", &options])
+    let made = Job::new(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", &options])
         .with([&scratch])
         .stdin(lock)
-        .run()?;
+        .run();
+    if let Err(error) = made {
+        let _ = remove(&scratch);
+        return Err(error);
+    }
     fs::rename(&scratch, path).map_err(|error| at("cannot name", path, &error))
 }
 

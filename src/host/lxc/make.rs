@@ -150,6 +150,7 @@ impl Work<'_> {
                 fs::rename(&creating, &whole).map_err(|error| at("cannot name", &whole, &error))
             });
         if let Err(error) = made {
+            let error = self.for_want_of_room(&guest.settings, error);
             self.discard()?;
             return Err(error);
         }
@@ -168,6 +169,7 @@ impl Work<'_> {
 
     /// Destroys the container with its volumes and snapshots; it must not run.
     pub(super) fn destroy(&self) -> Result<(), HostError> {
+        self.unplug_all()?;
         let whole = self.layout().container(self.ctid);
         let mut all = BTreeSet::new();
         for path in [

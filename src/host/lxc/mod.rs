@@ -18,8 +18,11 @@ mod make;
 mod observe;
 mod open;
 mod reader;
+mod room;
 mod scripts;
+mod start;
 mod text;
+mod veth;
 mod work;
 
 use std::fs;

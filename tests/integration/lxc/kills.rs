@@ -5,6 +5,7 @@
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -206,6 +207,9 @@ fn campaign(kills: &Campaign) {
     println!("{hits} kills hit a run that was under way, over {fleets} fleets of eight");
     site.stop_all();
     assert_eq!(site.await_quiet(), Vec::<String>::new());
+    for name in &expected.interfaces {
+        assert!(!Path::new("/sys/class/net").join(name).exists(), "{name}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod needs;
 mod reboot;
 mod remains;
 mod site;
+mod starts;
 
 use std::fs;
 use std::path::Path;

@@ -110,7 +110,8 @@ pub struct Remains {
     inside: Vec<String>,
     mounts: Vec<String>,
     loops: Vec<String>,
-    interfaces: usize,
+    /// Their names are the same at each start.
+    pub interfaces: Vec<String>,
     locks: usize,
 }
 
@@ -140,7 +141,7 @@ impl Remains {
             inside: inside.collect(),
             mounts: site.mounts(),
             loops: site.loops(),
-            interfaces: site.interfaces().len(),
+            interfaces: site.interfaces(),
             locks: locks(site),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
@@ -30,6 +30,12 @@ pub struct Site {
     /// What a shell does first, in a mount namespace of its own, wherever phoenix is started:
     /// another machine, as far as phoenix can tell.
     pub machine: Option<String>,
+}
+
+/// Makes a symbolic link anew.
+fn link(to: &str, at: &Path) {
+    let _ = fs::remove_file(at);
+    symlink(to, at).expect("linked");
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -83,7 +89,7 @@ impl Site {
     }
 
     /// A tiny system: BusyBox, and an init that starts what is in `/etc/rc.d`.
-    fn template(&self) {
+    pub fn template(&self) {
         let root = self.path("root");
         for dir in [
             "bin", "sbin", "etc/rc.d", "proc", "sys", "dev", "tmp", "root", "var/lib",
@@ -96,9 +102,9 @@ impl Site {
             "grep", "httpd", "wget", "sleep", "hostname", "ip", "id", "stat", "dirname", "chmod",
             "ps",
         ] {
-            symlink("busybox", root.join("bin").join(tool)).expect("linked");
+            link("busybox", &root.join("bin").join(tool));
         }
-        symlink("../bin/busybox", root.join("sbin/init")).expect("linked");
+        link("../bin/busybox", &root.join("sbin/init"));
         fs::write(root.join("etc/inittab"), "::sysinit:/etc/rc\n").expect("written");
         fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").expect("written");
         let rc = root.join("etc/rc");
@@ -246,6 +252,19 @@ impl Site {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// The process on the host that is a container's init.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's own look at a container"
+    )]
+    pub fn init(&self, ctid: u32) -> u32 {
+        let mut command = std::process::Command::new("lxc-info");
+        command.arg("-P").arg(self.path("lxc"));
+        let output = command.args(["-n", &ctid.to_string(), "-p", "-H"]).output();
+        let shown = String::from_utf8_lossy(&output.expect("it starts").stdout).into_owned();
+        shown.trim().parse().expect("a process")
+    }
+
     pub fn config(&self, ctid: u32) -> PathBuf {
         self.path("lxc").join(ctid.to_string()).join("config")
     }
@@ -316,7 +335,9 @@ impl Site {
         let interfaces = fs::read_dir(format!("/sys/class/net/{}/brif", self.bridge));
         let interfaces = interfaces.into_iter().flatten().flatten();
         let names = interfaces.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.collect()
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
     }
 
     /// What there is of this site that should be gone when nothing runs.
