@@ -94,6 +94,7 @@ pub fn outcome(report: Option<&Report<'_>>) -> Value {
     let outcomes = summary.outcomes.iter();
     let containers = outcomes.filter_map(|(ctid, outcome)| {
         let (name, because) = match outcome {
+            _ if report.destroys && outcome.reached() => ("destroyed", None),
             ContainerOutcome::Unchanged => return None,
             ContainerOutcome::Converged => ("converged", None),
             ContainerOutcome::Failed => ("failed", None),
@@ -119,6 +120,7 @@ pub fn outcome(report: Option<&Report<'_>>) -> Value {
         "took_ms": report.took_ms,
         "durable_batches": report.durable_batches,
         "observations": report.observations,
+        "processes": report.processes,
     })
 }
 
@@ -238,10 +240,12 @@ mod tests {
         };
         let report = Report {
             summary: &summary,
+            destroys: false,
             helps: &std::collections::BTreeMap::new(),
             took_ms: 12,
             durable_batches: 3,
             observations: 1,
+            processes: 0,
         };
         let expected = json!({
             "run": "00000000-0000-0000-0000-000000000000",
@@ -252,7 +256,7 @@ mod tests {
                 { "ctid": 102, "outcome": "skipped", "because": 103 },
                 { "ctid": 103, "outcome": "failed" },
             ],
-            "took_ms": 12, "durable_batches": 3, "observations": 1,
+            "took_ms": 12, "durable_batches": 3, "observations": 1, "processes": 0,
         });
         assert_eq!(outcome(Some(&report)), expected);
         assert_eq!(outcome(None)["run"], Value::Null);
