@@ -101,6 +101,7 @@ fn a_fleet_of_real_containers_converges() {
     let planned = site.run(&["plan", "--format", "json"]).code(0).json();
     let done = site.apply();
     assert_eq!(done["converged"], 8, "{done}");
+    assert!(done["processes"].as_u64() > Some(8 * 5), "{done}");
     assert_eq!(
         done["mutations"].as_u64(),
         planned["changes"].as_u64().map(|all| all - 5),
@@ -108,8 +109,12 @@ fn a_fleet_of_real_containers_converges() {
     );
     let again = site.apply();
     assert_eq!(
-        (&again["mutations"], &again["observations"]),
-        (&json!(0), &json!(1)),
+        (
+            &again["mutations"],
+            &again["observations"],
+            &again["processes"]
+        ),
+        (&json!(0), &json!(1), &json!(0)),
         "{again}"
     );
     site.run(&["plan", "--exit-code"]).code(0);
