@@ -143,7 +143,9 @@ impl Work<'_> {
             let key = Key::Net(slot);
             if changed(&key) {
                 let old = net(given.get(&key));
-                self.plug(instance.init, slot, old, net(after.get(&key)))?;
+                let new = net(after.get(&key));
+                self.plug(instance.init, slot, old, new)?;
+                new.map_or(Ok(()), |new| self.lease(new))?;
             }
             let key = Key::Mount(slot);
             if let (None, Some(Value::Mount(mount))) = (given.get(&key), after.get(&key)) {

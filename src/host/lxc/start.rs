@@ -15,6 +15,7 @@ use super::make::volumes;
 use super::observe;
 use super::work::Work;
 use crate::domain::observed::ObservedContainer;
+use crate::domain::options::Net;
 use crate::domain::refusal::FailureKind;
 use crate::domain::setting::{Key, Value};
 
@@ -140,6 +141,15 @@ impl Work<'_> {
         self.files(guest, init)
     }
 
+    /// Asks for an interface's address, if it is to be asked for.
+    pub(super) fn lease(&self, net: &Net) -> Result<(), HostError> {
+        if net.ip.as_deref() != Some("dhcp") {
+            return Ok(());
+        }
+        let job = self.inside(["sh", "-c", DHCP, "phoenix-dhcp", &net.name]);
+        job.run().map(drop)
+    }
+
     /// Its name and its name servers.
     fn files(&self, guest: &Guest, init: u32) -> Result<(), HostError> {
         let inside = Inside::of(init, guest.root())
@@ -161,11 +171,8 @@ impl Work<'_> {
             inside.replace("etc", &push)?;
         }
         for value in guest.settings.values() {
-            if let Value::Net(net) = value
-                && net.ip.as_deref() == Some("dhcp")
-            {
-                self.inside(["sh", "-c", DHCP, "phoenix-dhcp", &net.name])
-                    .run()?;
+            if let Value::Net(net) = value {
+                self.lease(net)?;
             }
         }
         Ok(())

@@ -100,7 +100,7 @@ impl Site {
         for tool in [
             "sh", "cat", "ls", "mkdir", "rm", "mv", "echo", "printf", "sync", "tail", "df", "true",
             "grep", "httpd", "wget", "sleep", "hostname", "ip", "id", "stat", "dirname", "chmod",
-            "ps",
+            "ps", "udhcpc", "ifconfig",
         ] {
             link("busybox", &root.join("bin").join(tool));
         }
@@ -114,6 +114,11 @@ impl Site {
         )
         .expect("written");
         fs::set_permissions(&rc, fs::Permissions::from_mode(0o755)).expect("set");
+        let script = root.join("etc/udhcpc/default.script");
+        fs::create_dir_all(script.parent().expect("a directory")).expect("made");
+        let bound = "#!/bin/sh\n[ \"$1\" != bound ] || ifconfig $interface $ip netmask $subnet\n";
+        fs::write(&script, bound).expect("written");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("set");
         let archive = self.path("lxc/template/cache/tiny.tar.gz");
         let (archive, root) = (archive.to_string_lossy(), root.to_string_lossy());
         assert!(run(
@@ -166,34 +171,35 @@ impl Site {
         self.text(&format!("bin/features/{name}.sh"), &text);
     }
 
+    /// A program on the machine of this site.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the real program, started through another one"
+        reason = "the real program, and a test's own tools"
     )]
+    fn on_machine(&self, program: impl AsRef<OsStr>) -> std::process::Command {
+        let mut command = match &self.machine {
+            None => std::process::Command::new(program),
+            Some(line) => {
+                let line = format!("{line}\nexec \"$@\"");
+                let mut command = std::process::Command::new("unshare");
+                command.args(["--mount", "--propagation", "private"]);
+                command.args(["sh", "-euc", &line, "machine"]).arg(program);
+                command
+            }
+        };
+        command.stdin(std::process::Stdio::null());
+        command
+    }
+
     fn program(&self) -> std::process::Command {
         let plain = phoenix();
-        let Some(line) = &self.machine else {
-            return plain;
-        };
-        let line = format!("{line}\nexec \"$@\"");
-        let mut command = std::process::Command::new("unshare");
-        command.args([
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-euc",
-            &line,
-            "machine",
-        ]);
-        command.arg(plain.get_program());
+        let mut command = self.on_machine(plain.get_program());
         for (name, value) in plain.get_envs() {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),
             };
         }
-        command.stdin(std::process::Stdio::null());
         command
     }
 
@@ -221,44 +227,26 @@ impl Site {
 
     /// One of LXC's tools.
     pub fn lxc(&self, tool: &str, ctid: u32, arguments: &[&str]) -> bool {
-        let (dir, ctid) = (self.path("lxc"), ctid.to_string());
-        let dir = dir.to_string_lossy();
-        run(tool, &[&["-P", &dir, "-n", &ctid], arguments].concat())
+        let mut command = self.on_machine(tool);
+        command.arg("-P").arg(self.path("lxc"));
+        command.args(["-n", &ctid.to_string()]).args(arguments);
+        command.stderr(std::process::Stdio::null());
+        command.status().is_ok_and(|status| status.success())
     }
 
     /// What a command inside prints.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test's own look into a container"
-    )]
     pub fn inside(&self, ctid: u32, line: &str) -> String {
-        let output = std::process::Command::new("lxc-attach")
-            .arg("-P")
-            .arg(self.path("lxc"))
-            .args([
-                "-n",
-                &ctid.to_string(),
-                "--clear-env",
-                "-v",
-                "PATH=/bin",
-                "--",
-                "sh",
-                "-c",
-                line,
-            ])
-            .stdin(std::process::Stdio::null())
-            .output()
-            .expect("it starts");
+        let mut command = self.on_machine("lxc-attach");
+        command.arg("-P").arg(self.path("lxc"));
+        command.args(["-n", &ctid.to_string(), "--clear-env", "-v", "PATH=/bin"]);
+        let output = command.args(["--", "sh", "-c", line]).output();
+        let output = output.expect("it starts");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// The process on the host that is a container's init.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test's own look at a container"
-    )]
     pub fn init(&self, ctid: u32) -> u32 {
-        let mut command = std::process::Command::new("lxc-info");
+        let mut command = self.on_machine("lxc-info");
         command.arg("-P").arg(self.path("lxc"));
         let output = command.args(["-n", &ctid.to_string(), "-p", "-H"]).output();
         let shown = String::from_utf8_lossy(&output.expect("it starts").stdout).into_owned();
