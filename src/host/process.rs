@@ -136,7 +136,7 @@ impl<'a> Job<'a> {
         program.unwrap_or_default().into_owned()
     }
 
-    fn spawn(&self) -> Result<Child, HostError> {
+    pub(super) fn spawn(&self) -> Result<Child, HostError> {
         let Some((program, arguments)) = self.argv.split_first() else {
             return Err(HostError::new(FailureKind::Permanent, "an empty command"));
         };

@@ -83,9 +83,7 @@ impl Work<'_> {
         let taken = images::write(&partial.join("config"), &text)
             .and_then(|()| self.remember(&partial.join(RECEIPTS), seen.receipts.as_ref()))
             .and_then(|()| self.copies(seen, &guest, name));
-        let taken = taken.and_then(|()| {
-            fs::rename(&partial, &whole).map_err(|error| at("cannot name", &whole, &error))
-        });
+        let taken = taken.and_then(|()| images::rename(&partial, &whole));
         if let Err(error) = taken {
             let error = self.for_want_of_room(&guest.settings, error);
             self.unlock()?;

@@ -171,8 +171,10 @@ impl LxcHost {
             lock::settle(&entry.path())?;
         }
         for ctid in observe::running(&self.dialect)? {
-            let held = lock::take(&self.dialect.layout.lock(ctid))?;
-            self.work(ctid, &held).settle()?;
+            // What another phoenix, with a journal of its own, works on is its own to finish.
+            if let Some(held) = lock::take_idle(&self.dialect.layout.lock(ctid))? {
+                self.work(ctid, &held).settle()?;
+            }
         }
         Ok(())
     }

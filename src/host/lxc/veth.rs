@@ -46,6 +46,9 @@ fn is_half_made(name: &str) -> bool {
     let (Some(here), Some(there)) = (index(own, "ifindex"), index(own, "iflink")) else {
         return false;
     };
+    if here == there {
+        return false;
+    }
     let all = fs::read_dir(INTERFACES).into_iter().flatten().flatten();
     // Indices of other namespaces may be the same by chance, and do not point back.
     all.map(|entry| entry.file_name()).any(|other| {

@@ -3,9 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use phoenix::domain::action::Action;
+use phoenix::domain::ids::RunId;
+use phoenix::domain::setting::{Key, Settings};
+use phoenix::domain::step::Step;
+use phoenix::host::{Call, Host as _};
 use serde_json::json;
 
 use super::able;
+use super::remains::host;
 use super::site::Site;
 
 /// Two levels of templates and five services: clones, dependencies, a bind mount, a volume, a
@@ -181,4 +187,39 @@ fn hotplug(site: &mut Site) {
     site.run(&["plan", "--exit-code"]).code(0);
     site.change(812, "memory_mb", json!(64));
     assert_eq!(site.apply()["mutations"], 1);
+}
+
+#[test]
+fn a_mount_that_is_added_to_a_running_container_is_read_only_if_it_is_to_be() {
+    if !able("a_mount_that_is_added_to_a_running_container_is_read_only_if_it_is_to_be") {
+        return;
+    }
+    let mut site = Site::new();
+    site.declare(800, &json!({}));
+    site.write();
+    assert_eq!(site.apply()["failed"], 0);
+    site.text("shared-file", "kept");
+    let dir = site.dir.path().display().to_string();
+    let changes = [("mp4", "/ro,ro=1"), ("mp5", "/rw")].map(|(key, rest)| {
+        let key: Key = key.parse().expect("a key");
+        let value = key.parse_value(&format!("{dir}/root,mp={rest}"));
+        (key, Some(value.expect("a value")))
+    });
+    let action = Action::Configure {
+        changes: changes.into(),
+        was: Settings::new(),
+    };
+    let call = Call {
+        run: RunId::NONE,
+        ctid: "800".parse().expect("an id"),
+        step: Step::ApplySharedVolumes,
+        attempt: 1,
+        intent: 1,
+        document: "{}",
+    };
+    host(&site, true).apply(&call, &action).expect("mounted");
+    fs::set_permissions(site.path("root"), fs::Permissions::from_mode(0o777)).expect("opened");
+    let tried = "for at in ro rw; do echo x >/$at/new && echo $at; done; ls -d /ro/bin /rw/bin";
+    assert_eq!(site.inside(800, tried), "rw\n/ro/bin\n/rw/bin");
+    assert_eq!(site.mounts(), Vec::<String>::new());
 }

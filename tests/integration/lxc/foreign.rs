@@ -201,3 +201,26 @@ fn a_container_of_others_that_is_declared_is_adopted_or_refused_and_never_made_a
         .says("was not made by phoenix with this journal");
     assert_eq!(site.inside(801, "cat /etc/mine"), "mine");
 }
+
+#[test]
+fn what_still_runs_without_its_files_is_said() {
+    if !able("what_still_runs_without_its_files_is_said") {
+        return;
+    }
+    let mut site = Site::new();
+    site.declare(800, &json!({}));
+    site.write();
+    assert_eq!(site.apply()["failed"], 0);
+    fs::remove_dir_all(site.path("lxc/800")).expect("removed by hand");
+    let failed = site.run(&["apply"]).code(5);
+    assert!(
+        failed
+            .out
+            .contains("a container 800 still runs here, though its files are gone"),
+        "{}",
+        failed.out
+    );
+    site.stop_all();
+    assert_eq!(site.await_quiet(), Vec::<String>::new());
+    assert_eq!(site.apply()["failed"], 0);
+}
