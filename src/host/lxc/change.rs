@@ -148,7 +148,9 @@ impl Work<'_> {
                 new.map_or(Ok(()), |new| self.lease(new))?;
             }
             let key = Key::Mount(slot);
-            if let (None, Some(Value::Mount(mount))) = (given.get(&key), after.get(&key)) {
+            // Also one that somebody took away inside.
+            let is_there = given.contains_key(&key) && seen.contains_key(&key);
+            if let (false, Some(Value::Mount(mount))) = (is_there, after.get(&key)) {
                 self.mount_now(instance, mount)?;
             }
         }

@@ -28,7 +28,7 @@ use crate::domain::options::{Mount, Source};
 impl Work<'_> {
     /// Mounts a host directory or a volume into the running container.
     pub(super) fn mount_now(&self, instance: &Instance, mount: &Mount) -> Result<(), HostError> {
-        if is_mounted(instance.init, &mount.path) {
+        if instance.has_mounted(&mount.path) {
             // By a phoenix that was killed before it could write it down.
             return Ok(());
         }
@@ -186,13 +186,4 @@ fn directory(path: &str) -> Result<OwnedFd, Errno> {
         current = next;
     }
     Ok(current)
-}
-
-/// Whether something is mounted at a path of a container.
-fn is_mounted(init: u32, path: &str) -> bool {
-    let mounts = std::fs::read_to_string(format!("/proc/{init}/mountinfo")).unwrap_or_default();
-    let field = super::text::escaped(path);
-    mounts
-        .lines()
-        .any(|line| line.split_whitespace().nth(4) == Some(&field))
 }

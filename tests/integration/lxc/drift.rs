@@ -144,6 +144,16 @@ fn settings(site: &Site) {
             ],
         },
         Drift {
+            what: "bind mount taken away inside",
+            by_hand: &|| {
+                assert_eq!(site.inside(811, "umount /srv/site && echo done"), "done");
+            },
+            named: &[
+                "811 configure mp0: nothing → {dir}/shared,mp=/srv/site",
+                "811 check_health",
+            ],
+        },
+        Drift {
             what: "environment",
             by_hand: &|| without(814, "lxc.environment = A=b c"),
             named: &[
@@ -154,6 +164,12 @@ fn settings(site: &Site) {
     ] {
         cured(site, &drift);
     }
+    // A volume keeps what is on it, whatever is done inside.
+    assert_eq!(site.inside(811, "umount /data && echo done"), "done");
+    assert_eq!(site.apply()["mutations"], 0);
+    assert!(site.lxc("lxc-stop", 811, &["-k"]));
+    assert_eq!(site.apply()["mutations"], 1);
+    assert_eq!(site.inside(811, "cat /data/file"), "kept");
     // What others mount is theirs.
     let entry = "lxc.mount.entry = tmpfs mine tmpfs create=dir 0 0\n";
     site.edit(812, |text| format!("{text}# mine\n{entry}"));

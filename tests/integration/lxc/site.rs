@@ -100,7 +100,7 @@ impl Site {
         for tool in [
             "sh", "cat", "ls", "mkdir", "rm", "mv", "echo", "printf", "sync", "tail", "df", "true",
             "grep", "httpd", "wget", "sleep", "hostname", "ip", "id", "stat", "dirname", "chmod",
-            "ps", "udhcpc", "ifconfig",
+            "ps", "udhcpc", "umount", "ifconfig",
         ] {
             link("busybox", &root.join("bin").join(tool));
         }
