@@ -183,9 +183,19 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Finishes for a running container what an earlier phoenix could not: a start that it did
-    /// not see the end of, the files of a script that was killed.
-    pub(super) fn settle(&self) -> Result<(), HostError> {
+    /// Finishes what an earlier phoenix could not: files that it was writing, and, of a running
+    /// container, a start that it did not see the end of, the files of a script that was killed.
+    pub(super) fn settle(&self, runs: bool) -> Result<(), HostError> {
+        for path in [
+            self.layout().config(self.ctid),
+            self.layout().running(self.ctid),
+            self.layout().receipts(self.ctid),
+        ] {
+            images::remove(&images::scratch(&path))?;
+        }
+        if !runs {
+            return Ok(());
+        }
         let path = self.layout().running(self.ctid);
         let Some(guest) = observe::read(self.dialect, self.ctid, &path)? else {
             // A person started it, and phoenix never did.

@@ -6,7 +6,6 @@
 //! it looks at anything.
 
 use std::fs::{self, File, Metadata};
-use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::thread;
@@ -71,22 +70,6 @@ pub(super) fn take_idle(path: &Path) -> Result<Option<Held>, HostError> {
         wait_for_leftovers(&file, path)?;
     }
     Ok(Some(Held { file }))
-}
-
-/// Waits for what an earlier phoenix left running on a container, if anything.
-///
-/// # Errors
-/// When it cannot be found out.
-pub(super) fn settle(path: &Path) -> Result<(), HostError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(at("cannot open", path, &error)),
-    };
-    if !try_lock(&file, path)? && owner(&file)?.is_none() {
-        wait_for_leftovers(&file, path)?;
-    }
-    Ok(())
 }
 
 fn open(path: &Path) -> Result<File, HostError> {

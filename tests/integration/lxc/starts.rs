@@ -33,7 +33,7 @@ fn who_loses_a_loop_device_to_another_takes_the_next() {
                 }
             });
         }
-        for _ in 0..4 {
+        for _ in 0..3 {
             site.stop_all();
             let done = site.run(&["apply", "--attempts", "1", "--jobs", "6"]);
             if done.code != Some(0) {
@@ -106,4 +106,30 @@ fn nothing_goes_on_in_a_container_after_a_check_that_hangs() {
     assert!(!shown.contains("sleep 424"), "{shown}");
     let log = fs::read_to_string(site.path("lxc/800/start.log")).unwrap_or_default();
     assert!(!log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn what_a_killed_phoenix_was_writing_is_swept() {
+    if !able("what_a_killed_phoenix_was_writing_is_swept") {
+        return;
+    }
+    let mut site = Site::new();
+    site.declare(800, &json!({}));
+    site.declare(801, &json!({}));
+    site.write();
+    assert_eq!(site.apply()["failed"], 0);
+    assert!(site.lxc("lxc-stop", 801, &["-k"]));
+    let mut halves = Vec::new();
+    for ctid in [800, 801] {
+        for name in ["config", "config.running", "receipts.json"] {
+            let half = format!("lxc/{ctid}/.{name}.new");
+            site.text(&half, "half");
+            halves.push(half);
+        }
+    }
+    site.text("lxc/800/.mine.new", "a person's");
+    assert_eq!(site.apply()["mutations"], 1);
+    let left = halves.iter().filter(|half| site.path(half).exists());
+    assert_eq!(left.count(), 0);
+    assert!(site.path("lxc/800/.mine.new").exists());
 }
