@@ -466,7 +466,7 @@ impl Sights {
 #[test]
 fn everything_that_can_happen_in_a_life() {
     let mut sights = Sights::default();
-    for life in cases(&life(), 1200) {
+    for life in cases(&life(), 800) {
         sights.live(&life);
     }
     sights.actions.check("actions", &Action::KINDS, &[]);

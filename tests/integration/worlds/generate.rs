@@ -196,7 +196,7 @@ pub fn drift(count: usize) -> impl Strategy<Value = Drift> {
 pub fn trouble(count: usize) -> impl Strategy<Value = Drift> {
     let who = 0..count;
     prop_oneof![
-        6 => (who.clone(), 0..TROUBLES.len())
+        12 => (who.clone(), 0..TROUBLES.len())
             .prop_map(|(n, i)| Drift::Set(n, TROUBLES[i].0, TROUBLES[i].1)),
         2 => who.clone().prop_map(Drift::Template),
         1 => who.clone().prop_map(Drift::HalfCreated),
