@@ -20,14 +20,15 @@ pub fn fleet() -> Site {
     let mut site = Site::new();
     let server = "mkdir -p /www\necho hello >/www/index.html\n\
         printf '#!/bin/sh\\nhttpd -p 80 -h /www\\n' >/etc/rc.d/httpd\n\
-        chmod 755 /etc/rc.d/httpd\n/etc/rc.d/httpd";
+        chmod 755 /etc/rc.d/httpd\n\
+        wget -q -O - http://127.0.0.1/ >/dev/null 2>&1 || /etc/rc.d/httpd";
     site.feature("base", "echo base >/etc/base");
     site.feature("runtime", "grep base /etc/base");
     site.feature("httpd", server);
     site.feature("data", "echo kept >/data/file; ls /srv/site");
     site.text(
         "bin/app.sh",
-        "#!/bin/sh\nset -e\necho \"app $1\" >>/etc/ran\n\
+        "#!/bin/sh\nset -e\necho \"app $1\" >>/etc/ran\nsleep 0.1\n\
          grep -q '\"ports\"' \"$(dirname \"$0\")/phoenix_lxc_configs.json\"\n\
          echo app >/www/app.html\n",
     );

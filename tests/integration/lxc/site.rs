@@ -165,9 +165,10 @@ impl Site {
         );
     }
 
-    /// A feature; each run of it is counted in the container.
+    /// A feature; each run of it is counted in the container, and takes long enough to be killed.
     pub fn feature(&self, name: &str, lines: &str) {
-        let text = format!("#!/bin/sh\nset -e\necho \"{name} $1\" >>/etc/ran\n{lines}\n");
+        let text =
+            format!("#!/bin/sh\nset -e\necho \"{name} $1\" >>/etc/ran\nsleep 0.1\n{lines}\n");
         self.text(&format!("bin/features/{name}.sh"), &text);
     }
 
