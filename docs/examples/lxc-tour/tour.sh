@@ -70,7 +70,7 @@ show 'phoenix apply --quiet &' \
     'kill -KILL $!; wait $! 2>/dev/null || echo "ended with $?"' \
     'phoenix resume' \
     'lxc-attach -P /tmp/phoenix-tour/lxc -n 701 -- cat /var/log/ran' \
-    'wget -q -O - http://10.214.0.11/'
+    'busybox wget -q -O - http://10.214.0.11/'
 
 text 'A second time there is nothing to do:'
 show 'phoenix apply'
