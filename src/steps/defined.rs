@@ -15,7 +15,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     }
     match cx.observed {
         None => make(cx),
-        Some(seen) if seen.half_created() => {
+        Some(seen) if seen.half_created() || broken_creation(cx, seen) => {
             let mut work = make(cx)?;
             work.actions.insert(
                 0,
@@ -89,6 +89,16 @@ fn is_creation(action: &Action) -> bool {
 /// A snapshot, or the unlocking after one.
 fn is_snapshot(action: &Action) -> bool {
     matches!(action, Action::Snapshot { .. } | Action::Unlock)
+}
+
+/// Whether a creation of ours broke off after the root disk was there: a clone copies volume by
+/// volume, and only its end takes the lock away.
+fn broken_creation(cx: &Context<'_>, seen: &ObservedContainer) -> bool {
+    let own = Mark {
+        journal: cx.journal,
+        ctid: cx.desired.ctid,
+    };
+    seen.lock == Some(Lock::Create) && seen.mark == Some(own) && ours(cx, is_creation)
 }
 
 /// Whether a snapshot of ours broke off: it left its lock, or, if the cure broke off as well, the

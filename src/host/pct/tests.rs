@@ -122,6 +122,9 @@ fn only_a_half_made_container_is_discarded() {
         "rootfs: local:100/vm-100-disk-0.raw,size=1G\n",
         "lock: create\nrootfs: local:100/vm-100-disk-0.raw,size=1G\n",
         "lock: backup\n",
+        "#phoenix made container 100, journal x\nrootfs: local:100/vm-100-disk-0.raw,size=1G\n",
+        "lock: create\nrootfs: local:1/x.raw,size=1G\n[s1]\n#phoenix made container 100, journal x\n",
+        "#phoenix made container 101, journal x\nlock: create\nrootfs: local:1/x.raw,size=1G\n",
     ] {
         let node = Node::new();
         node.conf(100, whole);
@@ -145,6 +148,17 @@ fn what_a_killed_creation_left_is_removed_and_its_source_unlocked() {
     assert_eq!(
         node.read("log"),
         "pct unlock 101\npct unlock 100\npct destroy 100 --destroy-unreferenced-disks 1\n"
+    );
+    // A clone has its root disk long before its other volumes.
+    let node = Node::new();
+    node.conf(
+        100,
+        "#phoenix made container 100, journal x\nlock: create\nrootfs: local:100/x.raw,size=1G\n",
+    );
+    assert_eq!(node.act("discard", &["100", "", "10"], "").code, 0);
+    assert_eq!(
+        node.read("log"),
+        "pct unlock 100\npct destroy 100 --destroy-unreferenced-disks 1\n"
     );
     // The lock of somebody else on the source stays; one that is gone needs no unlocking.
     let node = Node::new();
@@ -186,6 +200,14 @@ fn what_a_command_says_and_how_it_ends_comes_back() {
     node.program("pct", "exec sleep 600");
     let done = node.act("step", &["1", "pct", "start", "100"], "");
     assert_eq!(done.code, 124);
+    // What outlives a command that was stopped keeps the lock.
+    node.program("pct", "sleep 600 & echo $! >\"$LOG\"; kill -KILL $$");
+    assert_eq!(
+        node.act("step", &["9", "pct", "create", "100"], "").code,
+        137
+    );
+    assert_eq!(node.look(&Question::default(), &[]).held, [id(100)].into());
+    kill(node.read("log").trim().parse().expect("a process id"));
     let left: Vec<_> = fs::read_dir(node.path("run/phoenix"))
         .expect("read")
         .flatten()
