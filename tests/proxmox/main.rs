@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says so by panicking, and a stand-in for a program prints"
 )]
 
+mod crash;
 mod fleet;
 mod laws;
 mod misfits;
@@ -45,6 +46,12 @@ fn main() -> std::process::ExitCode {
             "laws::a_changed_declaration_is_one_set_a_container",
             laws::a_changed_declaration_is_one_set_a_container,
         ),
+        trial("crash::killed_at_every_call", crash::killed_at_every_call),
+        trial(
+            "crash::the_tool_alone_is_killed",
+            crash::the_tool_alone_is_killed,
+        ),
+        trial("crash::killed_at_any_moment", crash::killed_at_any_moment),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
