@@ -12,6 +12,7 @@ mod crash;
 mod fleet;
 mod laws;
 mod misfits;
+mod others;
 mod replay;
 mod site;
 mod standin;
@@ -52,6 +53,55 @@ fn main() -> std::process::ExitCode {
             crash::the_tool_alone_is_killed,
         ),
         trial("crash::killed_at_any_moment", crash::killed_at_any_moment),
+        trial(
+            "others::a_change_of_somebody_else_is_not_lost",
+            others::a_change_of_somebody_else_is_not_lost,
+        ),
+        trial(
+            "others::a_change_before_a_raw_edit_is_not_lost",
+            others::a_change_before_a_raw_edit_is_not_lost,
+        ),
+        trial(
+            "others::a_backup_is_waited_for",
+            others::a_backup_is_waited_for,
+        ),
+        trial(
+            "others::a_backup_without_end_is_given_up",
+            others::a_backup_without_end_is_given_up,
+        ),
+        trial(
+            "others::locks_of_others_are_never_broken",
+            others::locks_of_others_are_never_broken,
+        ),
+        trial(
+            "others::a_held_lock_file_is_waited_for",
+            others::a_held_lock_file_is_waited_for,
+        ),
+        trial(
+            "others::what_waits_is_seen_and_restarted_for",
+            others::what_waits_is_seen_and_restarted_for,
+        ),
+        trial(
+            "others::clones_of_one_source_take_turns",
+            others::clones_of_one_source_take_turns,
+        ),
+        trial(
+            "others::a_container_of_somebody_else_is_not_touched",
+            others::a_container_of_somebody_else_is_not_touched,
+        ),
+        trial(
+            "others::a_container_on_another_node_is_reported",
+            others::a_container_on_another_node_is_reported,
+        ),
+        trial(
+            "others::a_strange_half_created_container_is_left",
+            others::a_strange_half_created_container_is_left,
+        ),
+        trial("others::a_lie_is_caught", others::a_lie_is_caught),
+        trial(
+            "others::a_missing_template_is_downloaded",
+            others::a_missing_template_is_downloaded,
+        ),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
