@@ -33,7 +33,7 @@ fn expected() -> &'static Expected {
 
 /// The same final world, no effect twice, a journal that verifies, nothing left to do.
 #[track_caller]
-fn check(fleet: &Fleet, what: &str, script_may_repeat: bool) {
+pub fn check(fleet: &Fleet, what: &str, script_may_repeat: bool) {
     let expected = expected();
     let world = fleet.world();
     let world = if script_may_repeat {
@@ -82,8 +82,13 @@ fn once(world: &str) -> String {
     lines.join("\n") + "\n"
 }
 
+/// How many calls an uninterrupted run makes.
+pub fn calls() -> u32 {
+    expected().calls
+}
+
 /// All points, or a part of them that changes from place to place: `PHOENIX_EVERY_POINT=1`.
-fn points() -> Vec<(String, bool)> {
+pub fn points() -> Vec<(String, bool)> {
     let all = std::env::var_os("PHOENIX_EVERY_POINT").is_some();
     let mut points = Vec::new();
     for call in 1..=expected().calls {

@@ -13,8 +13,10 @@ mod fleet;
 mod laws;
 mod misfits;
 mod others;
+mod over_ssh;
 mod replay;
 mod site;
+mod sshd;
 mod standin;
 #[path = "../integration/support.rs"]
 #[expect(dead_code, reason = "only a part of it is used here")]
@@ -101,6 +103,21 @@ fn main() -> std::process::ExitCode {
         trial(
             "others::a_missing_template_is_downloaded",
             others::a_missing_template_is_downloaded,
+        ),
+        trial(
+            "over_ssh::converges_and_then_does_nothing",
+            over_ssh::converges_and_then_does_nothing,
+        ),
+        trial("over_ssh::drift_is_corrected", over_ssh::drift_is_corrected),
+        trial(
+            "over_ssh::a_look_is_one_round_trip",
+            over_ssh::a_look_is_one_round_trip,
+        ),
+        trial("over_ssh::cut_at_every_call", over_ssh::cut_at_every_call),
+        trial("over_ssh::killed_and_resumed", over_ssh::killed_and_resumed),
+        trial(
+            "over_ssh::an_unknown_host_key_is_refused",
+            over_ssh::an_unknown_host_key_is_refused,
         ),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
