@@ -42,7 +42,7 @@ impl Fleet {
         let mut fleet = Self::empty(base);
         for (at, name) in ["base", "web", "db", "lone"].into_iter().enumerate() {
             let ctid = base + u32::try_from(at).expect("small");
-            fleet.lxc["lxc_configs"][ctid.to_string()] = container(ctid, name);
+            fleet.lxc["lxc_configs"][ctid.to_string()] = container(ctid - base, name);
         }
         fleet.set(0, "template_snapshot_name", json!("ready"));
         fleet.set(0, "features", json!(["tools"]));
@@ -70,7 +70,7 @@ impl Fleet {
         let base = 20_000 + 1000 * NEXT.fetch_add(1, Ordering::SeqCst);
         let mut fleet = Self::empty(base);
         for at in 0..count {
-            fleet.lxc["lxc_configs"][(base + at).to_string()] = container(base + at, "same");
+            fleet.lxc["lxc_configs"][(base + at).to_string()] = container(at, "same");
         }
         fleet.write();
         fleet
@@ -329,7 +329,7 @@ impl Fleet {
     }
 }
 
-fn container(ctid: u32, name: &str) -> Value {
+fn container(at: u32, name: &str) -> Value {
     json!({
         "name": name,
         "memory_mb": 256,
@@ -340,7 +340,7 @@ fn container(ctid: u32, name: &str) -> Value {
         "unprivileged": true,
         "network_config": {
             "name": "eth0", "bridge": "vmbr0",
-            "ip": format!("10.{}.{}.{}/24", 20 + ctid / 65536, (ctid / 250) % 250, ctid % 250 + 2), "gw": "10.20.0.1",
+            "ip": format!("10.20.0.{}/24", at + 2), "gw": "10.20.0.1",
         },
     })
 }

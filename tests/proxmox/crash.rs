@@ -1,0 +1,172 @@
+//! Killed at every point: phoenix alone, or phoenix with the tool and all that it started; then
+//! resumed. The points are the calls of tools that can change something: before a call, in the
+//! middle of what it does, after it.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::fleet::Fleet;
+
+/// What an uninterrupted run comes to.
+struct Expected {
+    world: String,
+    effects: BTreeMap<String, usize>,
+    calls: u32,
+}
+
+fn expected() -> &'static Expected {
+    static ONCE: OnceLock<Expected> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let fleet = Fleet::new();
+        fleet.apply();
+        Expected {
+            world: fleet.world(),
+            effects: fleet.effects(),
+            calls: fleet.calls(),
+        }
+    })
+}
+
+/// The same final world, no effect twice, a journal that verifies, nothing left to do.
+#[track_caller]
+pub fn check(fleet: &Fleet, what: &str, script_may_repeat: bool) {
+    let expected = expected();
+    let world = fleet.world();
+    let world = if script_may_repeat {
+        once(&world)
+    } else {
+        world
+    };
+    same(&world, &expected.world, what);
+    let cures = ["unlock", "destroy", "delsnapshot"];
+    for (effect, count) in fleet.effects() {
+        let kind = effect.split(' ').next().unwrap_or_default();
+        let allowed = expected.effects.get(&effect).copied().unwrap_or(0);
+        let cure = cures.contains(&kind);
+        let again = kind == "inside" && count <= allowed + 1;
+        assert!(
+            cure || again || count <= allowed,
+            "{what}: {effect} came about {count} times"
+        );
+    }
+    fleet.settled();
+}
+
+/// Fails with the lines that differ.
+#[track_caller]
+pub fn same(ours: &str, expected: &str, what: &str) {
+    let only = |one: &str, other: &str| -> Vec<String> {
+        let others: Vec<&str> = other.lines().collect();
+        let lines = one.lines().filter(|line| !others.contains(line));
+        lines.map(str::to_owned).collect()
+    };
+    let (more, less) = (only(ours, expected), only(expected, ours));
+    assert!(
+        ours == expected,
+        "{what}: too much: {more:#?}, too little: {less:#?}, in:\n{ours}"
+    );
+}
+
+/// A script that was killed in the middle had not come to its end: it runs again.
+fn once(world: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in world.lines() {
+        if !(line.ends_with(".sh") && lines.last() == Some(&line)) {
+            lines.push(line);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// How many calls an uninterrupted run makes.
+pub fn calls() -> u32 {
+    expected().calls
+}
+
+/// All points, or a part of them that changes from place to place: `PHOENIX_EVERY_POINT=1`.
+pub fn points() -> Vec<(String, bool)> {
+    let all = std::env::var_os("PHOENIX_EVERY_POINT").is_some();
+    let mut points = Vec::new();
+    for call in 1..=expected().calls {
+        for (at, place) in ["before", "middle", "after"].into_iter().enumerate() {
+            for (of, what) in ["kill-all", "kill-phoenix"].into_iter().enumerate() {
+                let turn = (usize::try_from(call).unwrap_or(0) + at + of).is_multiple_of(2);
+                if all || turn {
+                    points.push((format!("{call} {place} {what}"), place == "middle"));
+                }
+            }
+        }
+    }
+    points
+}
+
+/// Does something for each of the entries, two at a time: the machine has few cores.
+pub fn in_turn<T: Sync>(entries: &[T], each: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(entry) = entries.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    each(entry);
+                }
+            });
+        }
+    });
+}
+
+pub fn killed_at_every_call() {
+    let points = points();
+    assert!(points.len() >= 30, "only {} points", points.len());
+    in_turn(&points, |(point, in_a_script)| {
+        let fleet = Fleet::new();
+        fleet.struck(point);
+        fleet.recover();
+        check(&fleet, point, *in_a_script);
+    });
+}
+
+/// The tool alone dies: phoenix sees a failure or a silence, and looks.
+pub fn the_tool_alone_is_killed() {
+    let mut points = Vec::new();
+    for call in 1..=expected().calls {
+        for (at, place) in ["before", "middle", "after"].into_iter().enumerate() {
+            if (usize::try_from(call).unwrap_or(0) + at).is_multiple_of(3) {
+                points.push((format!("{call} {place} kill-tool"), place == "middle"));
+            }
+        }
+    }
+    in_turn(&points, |(point, in_a_script)| {
+        let fleet = Fleet::new();
+        if !fleet.struck(point) {
+            fleet.recover();
+        }
+        check(&fleet, point, *in_a_script);
+    });
+}
+
+/// Killed again and again after times that have nothing to do with what it is at.
+pub fn killed_at_any_moment() {
+    let rounds: Vec<u64> = (0..6).collect();
+    in_turn(&rounds, |round| {
+        let fleet = Fleet::new();
+        fleet.site.write("standin/delay", "60");
+        let mut moment = 150 + 97 * round;
+        for _ in 0..4 {
+            let mut child = fleet.start(fleet.next());
+            std::thread::sleep(Duration::from_millis(moment % 900));
+            let pid = Pid::from_child(&child);
+            let _ = kill_process(pid, Signal::KILL);
+            if round.is_multiple_of(2) {
+                let _ = kill_process_group(pid, Signal::KILL);
+            }
+            let _ = child.wait();
+            moment = moment * 7 + 311;
+        }
+        fleet.recover();
+        check(&fleet, &format!("round {round}"), false);
+    });
+}
