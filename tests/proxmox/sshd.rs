@@ -89,12 +89,13 @@ impl Sshd {
     }
 }
 
+/// `SHLVL` keeps a shell from the start-up files of whoever runs the tests.
 fn listening(dir: &Path, port: u16) -> Option<Child> {
     let shown = dir.display();
     let config = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {shown}/host\nAuthorizedKeysFile {shown}/authorized\n\
          PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\n\
-         PasswordAuthentication no\nLogLevel VERBOSE\nMaxSessions 64\nMaxStartups 100\n"
+         PasswordAuthentication no\nLogLevel VERBOSE\nMaxSessions 64\nMaxStartups 100\nSetEnv SHLVL=1\n"
     );
     fs::write(dir.join("sshd_config"), config).expect("written");
     let mut sshd = command(PROGRAM.as_ref());
