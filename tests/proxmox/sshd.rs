@@ -18,11 +18,11 @@ pub struct Sshd {
 
 const PROGRAM: &str = "/usr/sbin/sshd";
 
-/// Whether the system has what is needed.
+/// What of it the system lacks.
 pub fn missing() -> Option<&'static str> {
     let all = [PROGRAM, "/usr/bin/ssh", "/usr/bin/ssh-keygen"];
-    all.into_iter()
-        .find(|program| !Path::new(program).is_file())
+    let found = all.into_iter().all(|program| Path::new(program).is_file());
+    (!found).then_some("it needs sshd and ssh (Debian: openssh-server openssh-client)")
 }
 
 fn done(command: &mut Command) {
