@@ -35,6 +35,9 @@ pub(super) enum CliError {
         /// What the command would have said otherwise, the findings included.
         document: Option<Value>,
     },
+    /// What is asked for would do harm; nothing was changed.
+    #[error("refused, and nothing was changed: {}", problems.join("; "))]
+    Refused { problems: Vec<String>, help: String },
     /// The host cannot be used.
     #[error("the host cannot be looked at")]
     Host(#[from] HostError),
@@ -64,6 +67,9 @@ pub(super) enum CliError {
     /// A signal came before anything began.
     #[error("stopped by a signal before anything began; nothing was changed")]
     Stopped,
+    /// The person was asked, and did not say yes.
+    #[error("not confirmed; nothing was changed")]
+    Declined,
     /// What is printed cannot be written.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
@@ -106,7 +112,7 @@ impl CliError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
-            Self::Config(_) | Self::Invalid { .. } => Exit::Configuration,
+            Self::Config(_) | Self::Invalid { .. } | Self::Refused { .. } => Exit::Configuration,
             Self::Sim(SimError::Refused(_)) => Exit::Failed,
             Self::Host(_) | Self::Sim(_) | Self::Lxc(_) | Self::Pct(_) => Exit::Host,
             Self::Journal(_)
@@ -114,7 +120,7 @@ impl CliError {
             | Self::Illegal(_)
             | Self::Engine(_)
             | Self::State { .. } => Exit::Journal,
-            Self::Stopped => Exit::Interrupted,
+            Self::Stopped | Self::Declined => Exit::Interrupted,
             Self::Output(_) | Self::System { .. } => Exit::Unexpected,
         }
     }
@@ -123,6 +129,7 @@ impl CliError {
     pub(super) fn help(&self) -> Option<String> {
         let text = match self {
             Self::Usage { help, .. } => return help.clone(),
+            Self::Refused { help, .. } => help.clone(),
             Self::Lxc(error) => error.help(),
             Self::Pct(error) => error.help(),
             Self::Journal(error) | Self::Engine(EngineError::Journal(error)) => error.help(),

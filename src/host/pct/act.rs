@@ -84,6 +84,7 @@ impl PctHost {
                 Ok(errand)
             }
             Action::Discard { source } => Ok(self.discard(ctid, *source)),
+            Action::Destroy => Ok(self.destroy(&known, ctid)),
             Action::EnsureDirectory(spec) => Ok(self.ensure_directory(spec)),
             Action::Configure { changes, .. } => self.configure(&known, ctid, changes),
             _ => self.on_existing(&known, ctid, action),
@@ -203,6 +204,18 @@ impl PctHost {
             .push("discard", [&id, &source, &seconds.to_string()]);
         errand.more(seconds.saturating_mul(6));
         errand.command = format!("pct destroy {id} --destroy-unreferenced-disks 1");
+        errand
+    }
+
+    fn destroy(&self, known: &Known, ctid: Ctid) -> Errand {
+        let mut errand = self.cure_of(ctid);
+        self.idle(&mut errand, [ctid]);
+        self.patient(known, &mut errand, ctid);
+        let id = ctid.to_string();
+        let seconds = self.link.timeouts.seconds(Limit::Destroy);
+        errand.lines.push("destroy", [&id, &seconds.to_string()]);
+        errand.more(seconds.saturating_mul(4));
+        errand.command = format!("pct destroy {id}");
         errand
     }
 

@@ -173,6 +173,59 @@ fn what_a_killed_creation_left_is_removed_and_its_source_unlocked() {
 }
 
 #[test]
+fn a_container_is_stopped_and_destroyed() {
+    let node = Node::new();
+    node.program("pct", "echo pct \"$@\" >>\"$LOG\"");
+    node.conf(100, "rootfs: local:100/x.raw,size=1G\n");
+    node.write(
+        "proc/net/unix",
+        "0: 2 0 10000 1 1 77 @/var/lib/lxc/100/command\n",
+    );
+    assert_eq!(node.act("destroy", &["100", "10"], "").code, 0);
+    assert_eq!(node.read("log"), "pct stop 100\npct destroy 100\n");
+    // Its own refusal is its own.
+    let node = Node::new();
+    node.conf(100, "rootfs: local:100/x.raw,size=1G\n");
+    node.program(
+        "pct",
+        "echo \"can't remove CT 100 - protection mode enabled\"; exit 255",
+    );
+    assert_eq!(node.act("destroy", &["100", "10"], "").code, 255);
+    assert_eq!(
+        node.read("etc/pve/nodes/pve1/lxc/100.conf"),
+        "rootfs: local:100/x.raw,size=1G\n"
+    );
+    // Nothing is left to do.
+    let node = Node::new();
+    assert_eq!(node.act("destroy", &["100", "10"], "").code, 0);
+    assert_eq!(node.read("log"), "");
+}
+
+#[test]
+fn a_destruction_that_broke_off_is_brought_to_its_end() {
+    // Nothing but the lock is left.
+    let node = Node::new();
+    node.conf(100, "lock: destroyed\n");
+    assert_eq!(node.act("destroy", &["100", "10"], "").code, 0);
+    let cure = "pct unlock 100\npct destroy 100 --destroy-unreferenced-disks 1\n";
+    assert_eq!(node.read("log"), cure);
+    // A volume is gone and still listed, so that Proxmox VE's own command fails for good.
+    let node = Node::new();
+    node.conf(100, "rootfs: btr:100/x.raw,size=1G\n");
+    node.program(
+        "pct",
+        "echo pct \"$@\" >>\"$LOG\"; [ $# != 2 ] || [ $1 != destroy ] || \
+         { echo 'ERROR: Could not statfs: No such file or directory' >&2; exit 255; }",
+    );
+    assert_eq!(node.act("destroy", &["100", "10"], "").code, 0);
+    assert_eq!(node.read("log"), format!("pct destroy 100\n{cure}"));
+    assert_eq!(
+        node.read("etc/pve/nodes/pve1/lxc/100.conf"),
+        "lock: destroyed\n"
+    );
+}
+
+#[test]
 fn a_backup_is_waited_for_and_then_named() {
     let node = Node::new();
     node.conf(100, "lock: backup\nmemory: 1\n[s1]\nlock: create\n");

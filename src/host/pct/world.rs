@@ -60,9 +60,8 @@ fn container(look: &Look, ctid: Ctid, text: &str) -> ObservedContainer {
             .map(heard)
             .unwrap_or_default();
     }
-    if seen.rootfs().is_none() && matches!(seen.lock, None | Some(Lock::Destroyed)) {
-        // A creation whose lock was taken away, or a removal that broke off: neither can be
-        // used, and both are cured as a creation that broke off is.
+    if seen.rootfs().is_none() && seen.lock.is_none() {
+        // A creation that broke off, whose lock was taken away: it is cured all the same.
         seen.lock = Some(Lock::Create);
     }
     if let (Some(socket), Some(note)) = (socket, look.given.get(&ctid))
