@@ -16,7 +16,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     }
     match cx.observed {
         None => make(cx),
-        Some(seen) if seen.half_created() => {
+        Some(seen) if seen.half_created() || broken_creation(cx, seen) => {
             let mut work = make(cx)?;
             work.actions.insert(
                 0,
@@ -44,7 +44,7 @@ pub(super) fn problems(cx: &Context<'_>) -> Problems {
     };
     let mut problems = Vec::new();
     if seen.half_created() {
-        if !ours(cx, is_creation) {
+        if !(ours(cx, is_creation) || ours(cx, is_destruction)) {
             problems.push(Problem::new(
                 "",
                 format!(
@@ -57,7 +57,7 @@ pub(super) fn problems(cx: &Context<'_>) -> Problems {
         return problems;
     }
     if seen.half_destroyed() {
-        if !ours(cx, is_destruction) {
+        if !(ours(cx, is_creation) || ours(cx, is_destruction)) {
             problems.push(Problem::new(
                 "",
                 format!(
@@ -106,26 +106,28 @@ fn is_snapshot(action: &Action) -> bool {
     matches!(action, Action::Snapshot { .. } | Action::Unlock)
 }
 
-/// Whether it carries a lock that an action of ours left which was killed: a clone on its source,
-/// a snapshot.
-pub(super) fn left_locked(cx: &Context<'_>, seen: &ObservedContainer) -> bool {
-    (seen.lock == Some(Lock::Disk) && cx.lent) || broken_snapshot(cx, seen)
+/// Whether a creation of ours broke off after the root disk was there: a clone copies volume by
+/// volume, and only its end takes the lock away.
+pub(super) fn broken_creation(cx: &Context<'_>, seen: &ObservedContainer) -> bool {
+    let marked = seen.mark == Some(cx.own_mark());
+    seen.lock == Some(Lock::Create) && marked && ours(cx, is_creation)
 }
 
-/// Whether a snapshot of ours broke off: it left its lock, or, if the cure broke off as well, the
-/// lock of a removal, or nothing but its unfinished entry, which would take its name.
-pub(super) fn broken_snapshot(cx: &Context<'_>, seen: &ObservedContainer) -> bool {
+/// Whether it carries what an action of ours left which was killed: a clone on its source, a
+/// snapshot. Where the cure of a snapshot broke off as well, the lock of a removal is left, or
+/// nothing but the unfinished entry, which would take the snapshot's name.
+pub(super) fn left_locked(cx: &Context<'_>, seen: &ObservedContainer) -> bool {
     let entry = || {
         let wanted = cx.desired.snapshot.as_ref();
         let mut unfinished = seen.snapshots.iter().filter(|snapshot| snapshot.incomplete);
         unfinished.any(|snapshot| Some(&snapshot.name) == wanted)
     };
-    let left = match seen.lock {
-        Some(Lock::Snapshot) => true,
-        Some(Lock::SnapshotDelete) | None => entry(),
+    match seen.lock {
+        Some(Lock::Disk) => cx.lent,
+        Some(Lock::Snapshot) => ours(cx, is_snapshot),
+        Some(Lock::SnapshotDelete) | None => entry() && ours(cx, is_snapshot),
         Some(_) => false,
-    };
-    left && ours(cx, is_snapshot)
+    }
 }
 
 /// Whether such an action of ours is not known to have come to its end.

@@ -3,7 +3,7 @@
 //! Only what phoenix made is destroyed: the journal knows that it did, and the container carries
 //! this journal's mark. Who needs it is looked at before the run begins.
 
-use super::defined::{is_creation, left_locked, locked_source, ours};
+use super::defined::{broken_creation, is_creation, left_locked, locked_source, ours};
 use super::{Context, Problems, Work};
 use crate::domain::action::Action;
 use crate::domain::diagnostic::Problem;
@@ -13,7 +13,8 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     let Some(seen) = cx.observed else {
         return Ok(Work::default());
     };
-    if seen.half_created() && ours(cx, is_creation) {
+    let begun = ours(cx, is_creation) || ours(cx, is_destruction);
+    if (seen.half_created() && begun) || broken_creation(cx, seen) {
         return Ok(Work::of(vec![Action::Discard {
             source: locked_source(cx),
         }]));
@@ -37,8 +38,8 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
 }
 
 fn made_by_us(cx: &Context<'_>, seen: &ObservedContainer) -> bool {
-    let begun = seen.half_destroyed() && ours(cx, is_destruction);
-    begun || (cx.record.created && seen.mark == Some(cx.own_mark()))
+    let begun = ours(cx, is_creation) || ours(cx, is_destruction);
+    (seen.half_destroyed() && begun) || (cx.record.created && seen.mark == Some(cx.own_mark()))
 }
 
 pub(super) fn is_destruction(action: &Action) -> bool {

@@ -16,7 +16,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
         .filter(|name| seen.snapshot(name).is_none());
     let action = missing.map(|name| Action::Snapshot { name: name.clone() });
     // One that broke off a moment ago has left its lock, which would refuse another.
-    let broken = action.is_some() && defined::broken_snapshot(cx, seen);
+    let broken = action.is_some() && defined::left_locked(cx, seen);
     let unlock = broken.then_some(Action::Unlock);
     Ok(Work::of(unlock.into_iter().chain(action).collect()))
 }

@@ -42,7 +42,7 @@ impl Fleet {
         let mut fleet = Self::empty(base);
         for (at, name) in ["base", "web", "db", "lone"].into_iter().enumerate() {
             let ctid = base + u32::try_from(at).expect("small");
-            fleet.lxc["lxc_configs"][ctid.to_string()] = container(ctid, name);
+            fleet.lxc["lxc_configs"][ctid.to_string()] = container(ctid - base, name);
         }
         fleet.set(0, "template_snapshot_name", json!("ready"));
         fleet.set(0, "features", json!(["tools"]));
@@ -58,6 +58,9 @@ impl Fleet {
         let shared = fleet.site.path("srv/site").display().to_string();
         fleet.hypervisor["shared_volumes"] =
             json!({ "site": { "host_path": shared, "mode": "0755", "mounts": mounts } });
+        let data =
+            json!([{ "name": "data", "pool": "tank-disks", "size_gb": 2, "mount_point": "/data" }]);
+        fleet.set(3, "volumes", data);
         fleet.script("bin/features/tools.sh");
         fleet.script("bin/features/server.sh");
         fleet.script("bin/setup.sh");
@@ -70,7 +73,7 @@ impl Fleet {
         let base = 20_000 + 1000 * NEXT.fetch_add(1, Ordering::SeqCst);
         let mut fleet = Self::empty(base);
         for at in 0..count {
-            fleet.lxc["lxc_configs"][(base + at).to_string()] = container(base + at, "same");
+            fleet.lxc["lxc_configs"][(base + at).to_string()] = container(at, "same");
         }
         fleet.write();
         fleet
@@ -107,6 +110,12 @@ impl Fleet {
         self.variables.extend(more);
     }
 
+    /// The same node, seen from a directory that has only a part of it.
+    pub fn seen_from(&mut self, root: &std::path::Path) {
+        let root = root.display().to_string();
+        self.variables = vec![("PHOENIX_PCT_ROOT".to_owned(), root)];
+    }
+
     /// The id of the container at a position, as text.
     pub fn id(&self, at: u32) -> String {
         (self.base + at).to_string()
@@ -134,6 +143,18 @@ impl Fleet {
             &format!("fleet/{name}"),
             &format!("#!/bin/sh\necho {name} >>/{RAN}\n"),
         );
+    }
+
+    /// Scripts that are still at work when somebody looks.
+    pub fn slow_scripts(&self) {
+        for name in [
+            "bin/features/tools.sh",
+            "bin/features/server.sh",
+            "bin/setup.sh",
+        ] {
+            let text = format!("#!/bin/sh\necho {name} >>/{RAN}\nsleep 0.7\n");
+            self.site.write(&format!("fleet/{name}"), &text);
+        }
     }
 
     pub fn write(&self) {
@@ -267,6 +288,13 @@ impl Fleet {
         text
     }
 
+    /// The hardware address of a container's first interface.
+    pub fn hwaddr(&self, at: u32) -> String {
+        let text = self.site.conf(&self.id(at));
+        let (_, rest) = text.split_once("hwaddr=").expect("an address");
+        rest[..17].to_owned()
+    }
+
     /// All that can be seen of the containers: configurations, what runs, volumes, what scripts
     /// left in them.
     pub fn world(&self) -> String {
@@ -329,7 +357,7 @@ impl Fleet {
     }
 }
 
-fn container(ctid: u32, name: &str) -> Value {
+fn container(at: u32, name: &str) -> Value {
     json!({
         "name": name,
         "memory_mb": 256,
@@ -340,7 +368,7 @@ fn container(ctid: u32, name: &str) -> Value {
         "unprivileged": true,
         "network_config": {
             "name": "eth0", "bridge": "vmbr0",
-            "ip": format!("10.{}.{}.{}/24", 20 + ctid / 65536, (ctid / 250) % 250, ctid % 250 + 2), "gw": "10.20.0.1",
+            "ip": format!("10.20.0.{}/24", at + 2), "gw": "10.20.0.1",
         },
     })
 }

@@ -11,7 +11,6 @@ use tempfile::TempDir;
 use crate::standin::call::command;
 use crate::standin::{Node, PROGRAMS};
 
-pub const NODE: &str = "vm";
 pub const ALPINE: &str = "alpine-bb_3.19_amd64.tar.gz";
 pub const ZSTD: &str = "alpine-bb_3.19_amd64.tar.zst";
 pub const DEBIAN: &str = "debian-12-standard_12.7-1_amd64.tar.zst";

@@ -107,7 +107,9 @@ fn discarded(
     ctid: Ctid,
     unlocked: Option<(Ctid, Arc<ObservedContainer>)>,
 ) -> Result<Effect, Refusal> {
-    if container.half_created() {
+    // One that phoenix made has its mark from the beginning.
+    let marked = container.lock == Some(Lock::Create) && container.mark.is_some();
+    if container.half_created() || marked {
         Ok(Effect::Discarded(unlocked))
     } else {
         Err(Refusal::NotHalfCreated(ctid))

@@ -193,21 +193,6 @@ impl PctHost {
         Ok(errand)
     }
 
-    /// What a killed destruction left is no container any more, and goes as what a killed
-    /// creation left does.
-    fn destroy(&self, known: &Known, ctid: Ctid) -> Errand {
-        let seen = known.containers.seen.get(&ctid);
-        if seen.is_some_and(|seen| seen.half_destroyed()) {
-            return self.discard(ctid, None);
-        }
-        let mut errand = Errand::holding(Some(ctid), LOCK_WAIT);
-        self.patient(known, &mut errand, ctid);
-        self.step(&mut errand, Limit::Destroy, &argv::destroy(ctid));
-        let id = ctid.to_string();
-        errand.lines.push("forget", [&id]);
-        errand
-    }
-
     fn discard(&self, ctid: Ctid, source: Option<Ctid>) -> Errand {
         let mut errand = self.cure_of(ctid);
         self.idle(&mut errand, [ctid].into_iter().chain(source));
@@ -219,6 +204,18 @@ impl PctHost {
             .push("discard", [&id, &source, &seconds.to_string()]);
         errand.more(seconds.saturating_mul(6));
         errand.command = format!("pct destroy {id} --destroy-unreferenced-disks 1");
+        errand
+    }
+
+    fn destroy(&self, known: &Known, ctid: Ctid) -> Errand {
+        let mut errand = self.cure_of(ctid);
+        self.idle(&mut errand, [ctid]);
+        self.patient(known, &mut errand, ctid);
+        let id = ctid.to_string();
+        let seconds = self.link.timeouts.seconds(Limit::Destroy);
+        errand.lines.push("destroy", [&id, &seconds.to_string()]);
+        errand.more(seconds.saturating_mul(4));
+        errand.command = format!("pct destroy {id}");
         errand
     }
 

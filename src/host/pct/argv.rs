@@ -207,11 +207,6 @@ pub(super) fn remove_snapshot(ctid: Ctid, name: &str) -> Argv {
     argv
 }
 
-/// `pct destroy`, of one that may run: it is stopped hard.
-pub(super) fn destroy(ctid: Ctid) -> Argv {
-    words(["pct", "destroy", &ctid.to_string(), "--force", "1"])
-}
-
 /// `pveam download`.
 pub(super) fn download(storage: &str, file: &str) -> Argv {
     words(["pveam", "download", storage, file])

@@ -122,6 +122,9 @@ fn only_a_half_made_container_is_discarded() {
         "rootfs: local:100/vm-100-disk-0.raw,size=1G\n",
         "lock: create\nrootfs: local:100/vm-100-disk-0.raw,size=1G\n",
         "lock: backup\n",
+        "#phoenix made container 100, journal x\nrootfs: local:100/vm-100-disk-0.raw,size=1G\n",
+        "lock: create\nrootfs: local:1/x.raw,size=1G\n[s1]\n#phoenix made container 100, journal x\n",
+        "#phoenix made container 101, journal x\nlock: create\nrootfs: local:1/x.raw,size=1G\n",
     ] {
         let node = Node::new();
         node.conf(100, whole);
@@ -146,6 +149,17 @@ fn what_a_killed_creation_left_is_removed_and_its_source_unlocked() {
         node.read("log"),
         "pct unlock 101\npct unlock 100\npct destroy 100 --destroy-unreferenced-disks 1\n"
     );
+    // A clone has its root disk long before its other volumes.
+    let node = Node::new();
+    node.conf(
+        100,
+        "#phoenix made container 100, journal x\nlock: create\nrootfs: local:100/x.raw,size=1G\n",
+    );
+    assert_eq!(node.act("discard", &["100", "", "10"], "").code, 0);
+    assert_eq!(
+        node.read("log"),
+        "pct unlock 100\npct destroy 100 --destroy-unreferenced-disks 1\n"
+    );
     // The lock of somebody else on the source stays; one that is gone needs no unlocking.
     let node = Node::new();
     node.conf(100, "");
@@ -155,6 +169,59 @@ fn what_a_killed_creation_left_is_removed_and_its_source_unlocked() {
     assert_eq!(
         node.read("log"),
         "pct destroy 100 --destroy-unreferenced-disks 1\n"
+    );
+}
+
+#[test]
+fn a_container_is_stopped_and_destroyed() {
+    let node = Node::new();
+    node.program("pct", "echo pct \"$@\" >>\"$LOG\"");
+    node.conf(100, "rootfs: local:100/x.raw,size=1G\n");
+    node.write(
+        "proc/net/unix",
+        "0: 2 0 10000 1 1 77 @/var/lib/lxc/100/command\n",
+    );
+    assert_eq!(node.act("destroy", &["100", "10"], "").code, 0);
+    assert_eq!(node.read("log"), "pct stop 100\npct destroy 100\n");
+    // Its own refusal is its own.
+    let node = Node::new();
+    node.conf(100, "rootfs: local:100/x.raw,size=1G\n");
+    node.program(
+        "pct",
+        "echo \"can't remove CT 100 - protection mode enabled\"; exit 255",
+    );
+    assert_eq!(node.act("destroy", &["100", "10"], "").code, 255);
+    assert_eq!(
+        node.read("etc/pve/nodes/pve1/lxc/100.conf"),
+        "rootfs: local:100/x.raw,size=1G\n"
+    );
+    // Nothing is left to do.
+    let node = Node::new();
+    assert_eq!(node.act("destroy", &["100", "10"], "").code, 0);
+    assert_eq!(node.read("log"), "");
+}
+
+#[test]
+fn a_destruction_that_broke_off_is_brought_to_its_end() {
+    // Nothing but the lock is left.
+    let node = Node::new();
+    node.conf(100, "lock: destroyed\n");
+    assert_eq!(node.act("destroy", &["100", "10"], "").code, 0);
+    let cure = "pct unlock 100\npct destroy 100 --destroy-unreferenced-disks 1\n";
+    assert_eq!(node.read("log"), cure);
+    // A volume is gone and still listed, so that Proxmox VE's own command fails for good.
+    let node = Node::new();
+    node.conf(100, "rootfs: btr:100/x.raw,size=1G\n");
+    node.program(
+        "pct",
+        "echo pct \"$@\" >>\"$LOG\"; [ $# != 2 ] || [ $1 != destroy ] || \
+         { echo 'ERROR: Could not statfs: No such file or directory' >&2; exit 255; }",
+    );
+    assert_eq!(node.act("destroy", &["100", "10"], "").code, 0);
+    assert_eq!(node.read("log"), format!("pct destroy 100\n{cure}"));
+    assert_eq!(
+        node.read("etc/pve/nodes/pve1/lxc/100.conf"),
+        "lock: destroyed\n"
     );
 }
 
@@ -186,6 +253,14 @@ fn what_a_command_says_and_how_it_ends_comes_back() {
     node.program("pct", "exec sleep 600");
     let done = node.act("step", &["1", "pct", "start", "100"], "");
     assert_eq!(done.code, 124);
+    // What outlives a command that was stopped keeps the lock.
+    node.program("pct", "sleep 600 & echo $! >\"$LOG\"; kill -KILL $$");
+    assert_eq!(
+        node.act("step", &["9", "pct", "create", "100"], "").code,
+        137
+    );
+    assert_eq!(node.look(&Question::default(), &[]).held, [id(100)].into());
+    kill(node.read("log").trim().parse().expect("a process id"));
     let left: Vec<_> = fs::read_dir(node.path("run/phoenix"))
         .expect("read")
         .flatten()

@@ -61,8 +61,7 @@ fn container(look: &Look, ctid: Ctid, text: &str) -> ObservedContainer {
             .unwrap_or_default();
     }
     if seen.rootfs().is_none() && seen.lock.is_none() {
-        // A creation whose lock was taken away: it cannot be used, and is cured as one that
-        // broke off is.
+        // A creation that broke off, whose lock was taken away: it is cured all the same.
         seen.lock = Some(Lock::Create);
     }
     if let (Some(socket), Some(note)) = (socket, look.given.get(&ctid))
@@ -254,8 +253,12 @@ fn statistics(text: &str) -> BTreeMap<Ctid, Status> {
     text.lines().filter_map(guest).collect()
 }
 
-/// What `pvesm status` prints. One that is switched off is none; one that is not there at the
-/// moment has no space.
+/// Storages that take the whole of a disk when it is made. On all others disks grow as they are
+/// written, and more can be promised than there is.
+const THICK: [&str; 2] = ["lvm", "iscsi"];
+
+/// What `pvesm status` prints. One that is switched off is none; one that is full, or not there
+/// at the moment, has no space.
 fn storages(text: &str) -> BTreeMap<String, Storage> {
     let storage = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -267,9 +270,10 @@ fn storages(text: &str) -> BTreeMap<String, Storage> {
             "inactive" => 0,
             _ => return None,
         };
+        let limited = kib == 0 || THICK.contains(kind);
         let storage = Storage {
             kind: (*kind).to_owned(),
-            free: Some(DiskSize::bytes(whole_mib(kib.saturating_mul(1024)))),
+            free: limited.then(|| DiskSize::bytes(whole_mib(kib.saturating_mul(1024)))),
         };
         Some(((*name).to_owned(), storage))
     };
@@ -356,7 +360,12 @@ mod tests {
 
     #[test]
     fn a_container_without_a_root_disk_is_half_made_whatever_became_of_its_lock() {
-        for text in ["", "lock: create\n", "arch: amd64\nhostname: x\n"] {
+        for text in [
+            "",
+            "lock: create\n",
+            "lock: destroyed\n",
+            "arch: amd64\nhostname: x\n",
+        ] {
             let look = look(&[("pve1", 100, text)]);
             assert!(containers(&look).seen[&id(100)].half_created(), "{text}");
         }
@@ -368,8 +377,6 @@ mod tests {
             let look = look(&[("pve1", 100, text)]);
             assert!(!containers(&look).seen[&id(100)].half_created(), "{text}");
         }
-        let look = look(&[("pve1", 100, "lock: destroyed\n")]);
-        assert!(containers(&look).seen[&id(100)].half_destroyed());
     }
 
     #[test]
@@ -449,12 +456,17 @@ mod tests {
         let text = "Name         Type     Status           Total            Used       Available        %\n\
             btr         btrfs     active         8388608            5920         7846912    0.07%\n\
             local         dir     active       264212084        15086616        80199272    5.71%\n\
+            raid          lvm     active         8388608            5920         7846912    0.07%\n\
             nas           nfs   inactive               0               0               0    0.00%\n\
             old           dir   disabled               0               0               0      N/A\n";
         let found = storages(text);
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["btr", "local", "nas"]);
+        assert_eq!(
+            found.keys().collect::<Vec<_>>(),
+            ["btr", "local", "nas", "raid"]
+        );
         assert_eq!(found["btr"].kind, "btrfs");
-        assert_eq!(found["btr"].free, Some(DiskSize::bytes(7663 << 20)));
+        assert_eq!(found["btr"].free, None);
+        assert_eq!(found["raid"].free, Some(DiskSize::bytes(7663 << 20)));
         assert_eq!(found["nas"].free, Some(DiskSize::bytes(0)));
     }
 

@@ -17,6 +17,8 @@ pub fn ctid(index: usize) -> Ctid {
     Ctid::try_from(100 + u32::try_from(index).expect("a small index")).expect("an id")
 }
 
+/// Where the fleet belongs; most hosts here do not say where they are.
+pub const NODE: &str = "pve1";
 pub const SNAPSHOT: &str = "ready";
 pub const LINES: [(&str, &str); 3] = [
     ("lxc.mount.auto", "sys:rw"),
@@ -180,7 +182,7 @@ fn container(
         ctid: ctid(index),
         name: format!("ct{index}"),
         origin,
-        node: None,
+        node: Some(NODE.to_owned()),
         storage: "tank".to_owned(),
         disk: DiskSize::gib(disk),
         unprivileged,

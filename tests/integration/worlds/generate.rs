@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use phoenix::domain::ids::Ctid;
 use phoenix::domain::model::{self, Effect, Operation};
-use phoenix::domain::observed::{HostFacts, Lock, ObservedWorld, Status};
+use phoenix::domain::observed::{Elsewhere, HostFacts, Lock, ObservedWorld, Status};
 use phoenix::domain::setting::{Changes, Key, MAX_MOUNT_SLOT, Value};
 use phoenix::domain::units::DiskSize;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::build::{SNAPSHOT, Shape, bare_host, ctid, guest};
+use super::build::{NODE, SNAPSHOT, Shape, bare_host, ctid, guest};
 use super::host::{Mischief, change};
 
 pub fn shape(index: usize) -> impl Strategy<Value = Shape> {
@@ -234,6 +234,12 @@ pub enum Lack {
     Drivers,
     GuestDown,
     Guest,
+    /// The ids are taken by guests elsewhere: by virtual machines, or by containers.
+    Ids {
+        machines: bool,
+    },
+    /// It is another node.
+    Node,
 }
 
 pub fn lack() -> impl Strategy<Value = Lack> {
@@ -247,6 +253,8 @@ pub fn lack() -> impl Strategy<Value = Lack> {
         1 => Just(Lack::Drivers),
         1 => Just(Lack::GuestDown),
         1 => Just(Lack::Guest),
+        1 => any::<bool>().prop_map(|machines| Lack::Ids { machines }),
+        1 => Just(Lack::Node),
     ]
 }
 
@@ -257,6 +265,8 @@ pub fn lacking(host: &mut HostFacts, lack: Lack) {
     host.bridges = bare.bridges;
     host.device_majors = bare.device_majors;
     host.guests = None;
+    host.node = None;
+    host.elsewhere.clear();
     match lack {
         Lack::Nothing => host.templates.extend(bare.templates),
         Lack::Storage => drop(host.storages.remove("tank")),
@@ -273,6 +283,15 @@ pub fn lacking(host: &mut HostFacts, lack: Lack) {
         Lack::Drivers => host.device_majors.clear(),
         Lack::GuestDown => host.guests = Some([(guest(), Status::Stopped)].into()),
         Lack::Guest => host.guests = Some([].into()),
+        Lack::Ids { machines } => {
+            host.node = Some(NODE.to_owned());
+            let there = Elsewhere {
+                node: "pve2".to_owned(),
+                machine: machines,
+            };
+            host.elsewhere = (0..8).map(|index| (ctid(index), there.clone())).collect();
+        }
+        Lack::Node => host.node = Some("pve2".to_owned()),
     }
 }
 

@@ -16,10 +16,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group};
 
-use super::{Node, Outcome};
+use super::{Node, Outcome, worker};
 
 pub struct Call {
     /// Nothing for a call that only asks.
@@ -111,6 +112,7 @@ impl Call {
                 let tool: i32 = parent(std::process::id());
                 let _ = kill_process(Pid::from_raw(tool).expect("a process"), Signal::KILL);
                 wait_for(tool);
+                wait_for_silence();
             }
             "kill-tool" => die(),
             "kill-all" | "kill-tools" => {
@@ -129,7 +131,7 @@ impl Call {
             "term-tool" => {
                 let tool = parent(std::process::id());
                 let _ = kill_process(Pid::from_raw(tool).expect("a process"), Signal::TERM);
-                std::thread::sleep(Duration::from_millis(100));
+                worker::await_stop();
             }
             "cut" => cut(node),
             "edit" => {
@@ -187,6 +189,20 @@ fn kill_victim(node: &Node) {
     };
     let _ = kill_process(Pid::from_raw(pid).expect("a process"), Signal::KILL);
     wait_for(pid);
+}
+
+/// Waits until nobody reads standard output any more: the threads of a killed process end one
+/// after the other.
+fn wait_for_silence() {
+    let stdout = std::io::stdout();
+    let mut watched = [PollFd::new(&stdout, PollFlags::OUT)];
+    for _ in 0..5000 {
+        let _ = poll(&mut watched, Some(&Timespec::default()));
+        if watched[0].revents().contains(PollFlags::ERR) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Waits until a process is no more, or has only its parent to tell.

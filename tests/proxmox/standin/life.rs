@@ -48,6 +48,10 @@ pub fn start(node: &Node, call: &Call, options: &Options) -> Outcome {
 }
 
 /// Starts a container that does not run.
+#[expect(
+    clippy::zombie_processes,
+    reason = "an init outlives the worker that started it"
+)]
 pub fn up(node: &Node, call: &Call, ctid: Ctid) -> Outcome {
     let _lock = node.lock(ctid)?;
     let mut world = node.world(&[ctid]);

@@ -397,9 +397,6 @@ fn copied(
 pub fn destroy(node: &Node, call: &Call, options: &Options) -> Outcome {
     let ctid = options.ctid()?;
     node.read(ctid)?;
-    if options.flag("force") && node.status(ctid) == Status::Running {
-        life::stop(node, call, options)?;
-    }
     let _lock = node.lock(ctid)?;
     let world = node.world(&[ctid]);
     let file = node.read(ctid)?;

@@ -26,6 +26,7 @@ mod worker;
 use std::path::Path;
 
 use call::Call;
+pub use file::File;
 pub use life::kill_init;
 pub use node::Node;
 pub use tree::all as volumes;

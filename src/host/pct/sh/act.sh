@@ -10,7 +10,8 @@ out=$own/node.$$.out
 finish() {
     tail -c 4096 "$out" >&2
     rm -f "$out"
-    flock -u 9 2>/dev/null
+    # Whatever outlives a command that was stopped is still at work: it keeps the lock.
+    case $1 in 124 | 137) ;; *) flock -u 9 2>/dev/null ;; esac
     printf 'exit %s\n' "$1"
     exit 0
 }
@@ -21,6 +22,8 @@ fail() {
 conf() { printf %s "$pve/nodes/$node/lxc/$1.conf"; }
 # A value in the live section of a configuration.
 live() { sed -n "/^\\[/q; s/^$2: *//p" "$(conf "$1")" 2>/dev/null; }
+# Whether phoenix made it.
+marked() { sed '/^\[/q' "$(conf "$1")" | grep -q "^#phoenix made container $1, journal "; }
 runs() { grep -aq "@/var/lib/lxc/$1/command\$" "$sockets"; }
 
 # ID SECONDS: phoenix's lock of a container. Whatever is started below keeps it, also when
@@ -80,7 +83,9 @@ forget() { rm -f "$own/$1.given"; }
 # ID SECONDS: waits until the container's init answers.
 answers() {
     patience=$(($(date +%s) + $2))
-    until timeout 10 lxc-attach -n "$1" --clear-env -- true </dev/null >/dev/null 2>&1 9<&-; do
+    # A container that has no `true` has answered as well.
+    until timeout 10 lxc-attach -n "$1" --clear-env -- true </dev/null >/dev/null 2>&1 9<&- ||
+        [ $? = 127 ]; do
         runs "$1" || fail "phoenix: the container stopped right after its start"
         [ "$(date +%s)" -lt "$patience" ] ||
             fail "phoenix: it runs, and its init does not answer"
@@ -106,11 +111,12 @@ workers() {
 # empty.
 discard() {
     [ -r "$(conf "$1")" ] || fail "there is nothing left of CT $1"
-    case $(live "$1" lock) in
-    create | destroyed | '') ;;
-    *) fail "CT $1 is not half-created; it is not discarded" ;;
-    esac
-    [ -z "$(live "$1" rootfs)" ] || fail "CT $1 is not half-created; it is not discarded"
+    lock=$(live "$1" lock)
+    half=no
+    case $lock in create | destroyed | '') [ -n "$(live "$1" rootfs)" ] || half=yes ;; esac
+    # One that phoenix made has its mark from the beginning, and the lock until its end.
+    [ "$lock" != create ] || ! marked "$1" || half=yes
+    [ "$half" = yes ] || fail "CT $1 is not half-created; it is not discarded"
     if [ -n "$2" ] && [ "$(live "$2" lock)" = disk ]; then
         step "$3" pct unlock "$2"
     fi
@@ -121,6 +127,26 @@ discard() {
     done
     [ -z "$(live "$1" lock)" ] || step "$3" pct unlock "$1"
     step "$3" pct destroy "$1" --destroy-unreferenced-disks 1
+}
+# ID SECONDS: stops it hard, if it runs, and destroys it with its volumes and snapshots.
+destroy() {
+    file=$(conf "$1")
+    [ -r "$file" ] || finish 0
+    if runs "$1"; then loose "$2" pct stop "$1"; fi
+    if [ -n "$(live "$1" rootfs)" ]; then
+        timeout --foreground -k 10 "$2" pct destroy "$1" </dev/null >>"$out" 2>&1 && return
+        code=$?
+        [ -r "$file" ] || finish 0
+        # Of one whose destruction broke off, Proxmox VE looks for volumes that are gone, and
+        # never gets further. What it lists no more it frees by the container's number.
+        grep -Eq 'does not exist|No such file or directory' "$out" || finish "$code"
+        found=$(sha1sum <"$file")
+        replace "$1" "${found%% *}" <<END
+lock: destroyed
+END
+    fi
+    [ -z "$(live "$1" lock)" ] || step "$2" pct unlock "$1"
+    step "$2" pct destroy "$1" --destroy-unreferenced-disks 1
 }
 # A command of a person's that took too long is ended with all that it started.
 ended() {
