@@ -285,7 +285,7 @@ impl PctHost {
         let mut known = self.known();
         let storage = storage_for(&known, template);
         let volid = format!("{storage}:vztmpl/{}", template.file);
-        known.archives.insert(template.file.clone(), volid);
+        known.archives.insert(volid);
         if let Some(facts) = &mut known.facts {
             facts
                 .templates
@@ -340,14 +340,19 @@ fn existing(known: &Known, ctid: Ctid) -> Result<&ObservedContainer, HostError> 
     found.ok_or_else(|| Refusal::Missing { ctid }.into())
 }
 
-/// The archive's volume id: where it is, else where it is said to be.
+/// The archive's volume id: where it is said to be, if it is there, else where it is.
 fn archive(known: &Known, spec: &CreateSpec) -> Result<String, HostError> {
     let template = &spec.template;
-    if let Some(storage) = &template.storage {
-        return Ok(format!("{storage}:vztmpl/{}", template.file));
-    }
-    let found = known.archives.get(&template.file).cloned();
-    found.ok_or_else(|| Refusal::NoTemplate(format!("local:vztmpl/{}", template.file)).into())
+    let volid = |storage: &String| format!("{storage}:vztmpl/{}", template.file);
+    let named = template.storage.as_ref().map(volid);
+    let there = named.filter(|named| known.archives.contains(named));
+    let mut all = known.archives.iter();
+    let found = there.or_else(|| {
+        let found = all.find(|volid| world::archive(volid) == template.file);
+        found.cloned()
+    });
+    let storage = || storage_for(known, template);
+    found.ok_or_else(|| Refusal::NoTemplate(volid(&storage())).into())
 }
 
 /// The storage that a template is downloaded to.
@@ -398,4 +403,49 @@ pub(super) fn judged(done: &Done) -> Result<Applied, HostError> {
         output: said.to_owned(),
         ..HostError::new(kind, message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::action::Mark;
+    use crate::domain::ids::JournalId;
+    use crate::domain::units::DiskSize;
+
+    #[test]
+    fn an_archive_is_taken_from_where_it_is() {
+        let known = Known {
+            archives: ["local:vztmpl/a.tar.gz", "nas:vztmpl/a.tar.gz"]
+                .map(str::to_owned)
+                .into(),
+            ..Known::default()
+        };
+        let taken = |file: &str, storage: Option<&str>| {
+            let ctid: Ctid = 100.try_into().expect("an id");
+            let spec = CreateSpec {
+                template: Template {
+                    file: file.to_owned(),
+                    storage: storage.map(str::to_owned),
+                },
+                storage: "local".to_owned(),
+                disk: DiskSize::gib(1),
+                unprivileged: true,
+                settings: std::collections::BTreeMap::new(),
+                mark: Mark {
+                    journal: JournalId(uuid::Uuid::nil()),
+                    ctid,
+                },
+            };
+            archive(&known, &spec).ok()
+        };
+        let found = |volid: &str| Some(volid.to_owned());
+        assert_eq!(taken("a.tar.gz", None), found("local:vztmpl/a.tar.gz"));
+        assert_eq!(taken("a.tar.gz", Some("nas")), found("nas:vztmpl/a.tar.gz"));
+        assert_eq!(
+            taken("a.tar.gz", Some("old")),
+            found("local:vztmpl/a.tar.gz"),
+            "it is not where it is said to be, but it is"
+        );
+        assert_eq!(taken("b.tar.gz", Some("nas")), None);
+    }
 }

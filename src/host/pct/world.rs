@@ -60,7 +60,8 @@ fn container(look: &Look, ctid: Ctid, text: &str) -> ObservedContainer {
             .map(heard)
             .unwrap_or_default();
     }
-    if seen.rootfs().is_none() && seen.lock.is_none() {
+    // A root disk that is a directory or a device is one, although phoenix has no word for it.
+    if !seen.settings.contains_key(&Key::Rootfs) && seen.lock.is_none() {
         // A creation that broke off, whose lock was taken away: it is cured all the same.
         seen.lock = Some(Lock::Create);
     }
@@ -373,6 +374,7 @@ mod tests {
             "lock: backup\n",
             ROOTFS,
             "lock: create\nrootfs: local:1/x.raw,size=1G\n",
+            "rootfs: /dev/vg/ct100,size=1G\n",
         ] {
             let look = look(&[("pve1", 100, text)]);
             assert!(!containers(&look).seen[&id(100)].half_created(), "{text}");
