@@ -179,7 +179,7 @@ fn a_container_is_stopped_and_destroyed() {
     node.conf(100, "rootfs: local:100/x.raw,size=1G\n");
     node.write(
         "proc/net/unix",
-        "0: 2 0 10000 1 1 77 @/var/lib/lxc/100/command\n",
+        "0: 2 0 00010000 1 1 77 @/var/lib/lxc/100/command\n",
     );
     assert_eq!(node.act("destroy", &["100", "10"], "").code, 0);
     assert_eq!(node.read("log"), "pct stop 100\npct destroy 100\n");
@@ -318,7 +318,7 @@ fn a_look_reads_what_is_there() {
     node.program("pvesm", "echo Name Type; exit 0");
     node.write(
         "proc/net/unix",
-        "Num\n0: 2 0 10000 1 1 77 @/var/lib/lxc/100/command\n0: 2 0 1 1 1 78 /run/x\n",
+        "Num\n0: 2 0 00010000 1 1 77 @/var/lib/lxc/100/command\n0: 2 0 1 1 1 78 /run/x\n",
     );
     let (there, file) = (node.path("srv/a b"), node.path("srv/a b/file"));
     let question = Question {
@@ -365,7 +365,10 @@ fn templates_are_found_where_the_storages_have_them() {
          zfspool: tank\n\tpool tank\n\tcontent rootdir,images\n\n\
          nfs: nas\n\texport /x\n\tserver 10.0.0.1\n\tcontent vztmpl\n\n\
          dir: off\n\tpath /off\n\tcontent vztmpl\n\tdisable\n\n\
-         dir: own\n\tpath /own\n\tcontent vztmpl\n\tcontent-dirs iso=a,vztmpl=/tpl\n",
+         dir: far\n\tpath /off\n\tcontent vztmpl\n\tnodes pve10,pve2\n\n\
+         dir: own\n\tpath /own\n\tcontent vztmpl\n\tcontent-dirs iso=a,vztmpl=/tpl\n\n\
+         my-kind: odd\n\tpath /off\n\tcontent images\n\n\
+         dir: wide\n\tpath /a b\n\tcontent vztmpl\n\tnodes pve2,pve1\n",
     );
     for file in [
         "var/lib/vz/template/cache/a.tar.zst",
@@ -373,17 +376,41 @@ fn templates_are_found_where_the_storages_have_them() {
         "off/template/cache/c.tar.gz",
         "own/tpl/d.tar.gz",
         "own/template/cache/e.tar.gz",
+        "a b/template/cache/f g.tar.gz",
     ] {
         node.write(file, "");
     }
     let look = node.look(&Question::default(), &[]);
-    assert_eq!(look.template_storages, ["local", "nas", "own"]);
+    assert_eq!(look.template_storages, ["local", "nas", "own", "wide"]);
     assert_eq!(
         look.templates,
         [
             "local:vztmpl/a.tar.zst",
             "nas:vztmpl/b.tar.gz",
-            "own:vztmpl/d.tar.gz"
+            "own:vztmpl/d.tar.gz",
+            "wide:vztmpl/f g.tar.gz"
         ]
     );
+    node.write(
+        "etc/pve/storage.cfg",
+        "dir: b\n\tpath /b\n\tcontent images\n",
+    );
+    let look = node.look(&Question::default(), &[]);
+    assert_eq!(look.template_storages, ["local"], "it needs no entry");
+}
+
+#[test]
+fn what_a_script_starts_ends_when_nobody_reads_it() {
+    let node = Node::new();
+    let endless = "while :; do echo x; done | head -n 1";
+    let done = node.act("outside", &["5", "sh", "-c", endless], "");
+    assert_eq!((done.code, done.said.as_str()), (0, "x"));
+}
+
+#[test]
+fn a_command_is_told_that_its_words_are_utf_8() {
+    let node = Node::new();
+    node.program("pct", "echo \"$LC_ALL $2\"");
+    let done = node.act("step", &["9", "pct", "set", "ü"], "");
+    assert_eq!(done.said, "C.UTF-8 ü");
 }

@@ -12,27 +12,31 @@ content() {
     cat -- "$2" 2>/dev/null
     printf '\0'
 }
-# Storages that hold templates, each with its directory.
+# Storages of this node that hold templates, each with its directory. Proxmox VE has `local` also
+# where nobody says so.
 template_dirs() {
     if [ -r "$pve/storage.cfg" ]; then
-        awk '
+        awk -v node="$node" '
+            function rest() { sub(/^[ \t]*[^ \t]+[ \t]+/, ""); sub(/[ \t\r]+$/, ""); return $0 }
             function flush() {
                 if (id != "" && held && !off) {
                     if (path == "" && kind ~ /^(nfs|cifs|cephfs|glusterfs)$/) path = "/mnt/pve/" id
                     if (path != "") print id, path "/" dir
                 }
             }
-            /^[a-zA-Z0-9]+:/ {
+            /^[^ \t#:]+:/ {
                 flush(); kind = $1; sub(/:.*/, "", kind); id = $2
                 path = ""; held = 0; off = 0; dir = "template/cache"
+                if (id == "local") told = 1
             }
-            $1 == "path" { path = $2 }
+            $1 == "path" { path = rest() }
             $1 == "content" { held = ("," $2 "," ~ /,vztmpl,/) }
-            $1 == "disable" { off = ($2 != "0") }
+            $1 == "disable" { off = off || ($2 != "0") }
+            $1 == "nodes" { off = off || ("," $2 "," !~ ("," node ",")) }
             $1 == "content-dirs" && match($2, /vztmpl=[^,]+/) {
                 dir = substr($2, RSTART + 7, RLENGTH - 7); sub(/^\/+/, "", dir)
             }
-            END { flush() }
+            END { flush(); if (!told) print "local /var/lib/vz/template/cache" }
         ' "$pve/storage.cfg"
     else
         echo local /var/lib/vz/template/cache
