@@ -1,8 +1,10 @@
 //! sled, held so that it keeps its promises: guarded against its panics, synced for real.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
 use super::error::JournalError;
@@ -139,7 +141,7 @@ impl Drop for Store {
         // The last one closes sled's file, and panics when that fails. What was acknowledged is
         // on the disk already.
         let db = self.db.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+        if quietly(|| drop(db)).is_err() {
             tracing::warn!(dir = %self.dir.display(), "the store did not close well");
         }
     }
@@ -168,7 +170,7 @@ impl Iterator for Records<'_> {
 
 /// sled panics on some kinds of damage.
 fn guarded<T>(dir: &Path, f: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, JournalError> {
-    match catch_unwind(AssertUnwindSafe(f)) {
+    match quietly(f) {
         Ok(result) => result.map_err(|error| JournalError::sled(dir, error)),
         Err(panic) => {
             let text = panic
@@ -183,6 +185,31 @@ fn guarded<T>(dir: &Path, f: impl FnOnce() -> Result<T, sled::Error>) -> Result<
             ))
         }
     }
+}
+
+thread_local! {
+    /// Whether a panic on this thread is sled's, and caught.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Catches a panic without a word on standard error: what it says becomes an error, and a person
+/// who reads of a panic as well thinks of two failures.
+fn quietly<T>(f: impl FnOnce() -> T) -> std::thread::Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if CAUGHT.get() {
+                tracing::debug!(panic = %info, "the store gave up");
+            } else {
+                loud(info);
+            }
+        }));
+    });
+    let before = CAUGHT.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(f));
+    CAUGHT.set(before);
+    result
 }
 
 #[cfg(test)]
