@@ -54,6 +54,19 @@ pub(super) struct Store {
 impl Store {
     /// Opens sled's directory `store` of the journal in `dir`, or makes it.
     pub(super) fn open(dir: &Path, store: &Path) -> Result<Self, JournalError> {
+        // sled reads one that it had not finished writing as if it had.
+        remove_snapshots(store, UNFINISHED)?;
+        match Self::attempt(dir, store) {
+            // They only save it the reading of its log; what it makes of that is checked by us.
+            Err(JournalError::Corrupt { .. }) if remove_snapshots(store, "")? > 0 => {
+                tracing::warn!(store = %store.display(), "opened without the store's snapshots");
+                Self::attempt(dir, store)
+            }
+            opened => opened,
+        }
+    }
+
+    fn attempt(dir: &Path, store: &Path) -> Result<Self, JournalError> {
         // No thread of sled's writes between our flush and our sync.
         let config = sled::Config::new()
             .path(store)
@@ -83,7 +96,11 @@ impl Store {
                 .map_err(|error| JournalError::io(temporary, "removed", error))?;
         }
         files::make_dir(temporary)?;
-        drop(Self::open(dir, temporary)?);
+        // The second opening fills up the first segment, and takes it for damaged when a power
+        // cut tore that: it is better done before the store has its name.
+        for _ in 0..2 {
+            drop(Self::open(dir, temporary)?);
+        }
         // sled syncs none of these.
         files::sync_tree(temporary)?;
         std::fs::rename(temporary, store)
@@ -166,6 +183,26 @@ impl Iterator for Records<'_> {
         let next = next.transpose()?;
         Some(next.and_then(|pair| self.store.keyed(pair)))
     }
+}
+
+/// How sled's snapshots end that are being written.
+const UNFINISHED: &str = ".generating";
+
+/// Removes sled's snapshots whose names end so; how many.
+fn remove_snapshots(store: &Path, ending: &str) -> Result<usize, JournalError> {
+    let Ok(entries) = std::fs::read_dir(store) else {
+        return Ok(0);
+    };
+    let mut removed = 0;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(ending) {
+            std::fs::remove_file(&path)
+                .map_err(|error| JournalError::io(&path, "removed", error))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// sled panics on some kinds of damage.

@@ -1,7 +1,9 @@
 //! What a machine does to a journal: power cuts, images that a crash leaves, damage, full and
 //! failing disks. `docs/reliability.md` says what each suite proves and what it counted.
 
+mod images;
 mod power;
+mod remembered;
 mod shim;
 
 /// How many of something to try: few by default, as many as asked for by a variable.
@@ -18,4 +20,21 @@ fn able(test: &str, obstacle: Option<String>) -> bool {
     );
     eprintln!("SKIPPED {test}: {why}");
     false
+}
+
+/// Numbers without any pattern, the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: usize) -> Self {
+        Self((seed as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// One of 0, 1, … below a number above 0.
+    fn below(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from((self.0 >> 11) % below as u64).expect("a number")
+    }
 }
