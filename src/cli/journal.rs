@@ -81,10 +81,12 @@ fn verified(out: Out, report: &VerifyReport) -> Result<(), CliError> {
         "host": report.host,
         "format": report.format,
         "events": report.events,
+        "first": report.first,
         "records": report.records,
         "head": report.head,
         "anchored": report.anchored,
         "durable": report.durable,
+        "closed": report.closed,
         "problem": problem.map(|problem| json!({
             "events": range(problem.seqs),
             "what": problem.what,
@@ -97,7 +99,15 @@ fn verified(out: Out, report: &VerifyReport) -> Result<(), CliError> {
         count(report.records, "record")
     );
     let text = match problem {
-        None => format!("The journal is whole: {sizes}, head {}.\n", report.head),
+        None => {
+            let text = format!("The journal is whole: {sizes}, head {}.\n", report.head);
+            let end = if report.closed {
+                ""
+            } else {
+                &not_closed(report)
+            };
+            text + end
+        }
         Some(problem) if problem.repairable => format!(
             "The journal is whole: {sizes}. Behind them lies what a crash left of events that \
              were never acknowledged ({}); the next command that opens the journal removes it.\n",
@@ -119,6 +129,16 @@ fn verified(out: Out, report: &VerifyReport) -> Result<(), CliError> {
     out.either(|| document, || text)
 }
 
+fn not_closed(report: &VerifyReport) -> String {
+    format!(
+        "It was not closed: a phoenix was killed, or the power failed. Up to event {} it is vouched \
+         for. If the disk lost more than a disk should, up to {} records behind that may be \
+         missing, and nobody can tell; the next command that opens the journal closes it.\n",
+        report.durable,
+        VerifyReport::UNSEEN
+    )
+}
+
 fn stat_json(stat: &Stat) -> Value {
     json!({
         "id": stat.id,
@@ -126,6 +146,7 @@ fn stat_json(stat: &Stat) -> Value {
         "created_at": rfc3339(stat.created_at),
         "format": stat.format,
         "events": stat.events,
+        "first": stat.first,
         "records": stat.records,
         "batches": stat.batches,
         "bytes": stat.bytes,

@@ -89,18 +89,25 @@ impl Store {
         })
     }
 
-    /// Makes an empty store that a power cut leaves whole or not at all.
-    pub(super) fn create(dir: &Path, temporary: &Path, store: &Path) -> Result<(), JournalError> {
+    /// Makes a store and fills it; a power cut leaves it whole or not at all.
+    pub(super) fn create(
+        dir: &Path,
+        temporary: &Path,
+        store: &Path,
+        fill: impl FnOnce(&Self) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
         if temporary.exists() {
             std::fs::remove_dir_all(temporary)
                 .map_err(|error| JournalError::io(temporary, "removed", error))?;
         }
         files::make_dir(temporary)?;
+        drop(Self::open(dir, temporary)?);
         // The second opening fills up the first segment, and takes it for damaged when a power
         // cut tore that: it is better done before the store has its name.
-        for _ in 0..2 {
-            drop(Self::open(dir, temporary)?);
-        }
+        let new = Self::open(dir, temporary)?;
+        fill(&new)?;
+        new.flush()?;
+        drop(new);
         // sled syncs none of these.
         files::sync_tree(temporary)?;
         std::fs::rename(temporary, store)
@@ -276,7 +283,7 @@ mod tests {
         let (temporary, store) = (dir.path().join("new"), dir.path().join("store"));
         std::fs::create_dir(&temporary).unwrap();
         std::fs::write(temporary.join("conf"), "half").unwrap();
-        Store::create(dir.path(), &temporary, &store).unwrap();
+        Store::create(dir.path(), &temporary, &store, |_| Ok(())).unwrap();
         let opened = Store::open(dir.path(), &store).unwrap();
         opened.put(1, b"x").unwrap();
         assert_eq!(opened.last().unwrap().unwrap().0, 1);
