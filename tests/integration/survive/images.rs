@@ -12,7 +12,7 @@ use chrono::DateTime;
 use phoenix::domain::event::{Draft, Entry, Event};
 use phoenix::domain::ids::{JournalId, RunId};
 use phoenix::domain::record::Record;
-use phoenix::journal::{Journal, JournalError, OpenOptions};
+use phoenix::journal::{Journal, OpenOptions};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ use crate::crash_journal::{copy, directory};
 use crate::kill::{Fleet, Site, all};
 
 use super::remembered::{Disk, Fate, Note};
-use super::{Dice, able, shim, wanted};
+use super::{Dice, able, entries, shim, wanted};
 
 /// A journal's life, and what is true of it.
 struct Life {
@@ -173,15 +173,6 @@ struct Found {
     repaired: bool,
     /// There was more than had been acknowledged.
     more: bool,
-}
-
-fn entries(journal: &Journal) -> Result<Vec<Entry>, JournalError> {
-    let mut all = Vec::new();
-    journal.for_each(&mut |entry| {
-        all.push(entry);
-        Ok(())
-    })?;
-    Ok(all)
 }
 
 fn draft() -> Draft {

@@ -1,10 +1,23 @@
 //! What a machine does to a journal: power cuts, images that a crash leaves, damage, full and
 //! failing disks. `docs/reliability.md` says what each suite proves and what it counted.
 
+mod corruption;
 mod images;
 mod power;
 mod remembered;
 mod shim;
+
+use phoenix::domain::event::Entry;
+use phoenix::journal::{Journal, JournalError};
+
+fn entries(journal: &Journal) -> Result<Vec<Entry>, JournalError> {
+    let mut all = Vec::new();
+    journal.for_each(&mut |entry| {
+        all.push(entry);
+        Ok(())
+    })?;
+    Ok(all)
+}
 
 /// How many of something to try: few by default, as many as asked for by a variable.
 fn wanted(variable: &str, default: usize) -> usize {
