@@ -252,6 +252,7 @@ fn run(record: &Record) -> Run {
             rerun: Vec::new(),
             no_restart: false,
             check_health: false,
+            destroy: false,
         }),
     };
     let number = record.runs.len() as u128 + 1;

@@ -106,6 +106,8 @@ pub(super) enum Command {
     Apply(ApplyArgs),
     /// Go on with the last run, if it was interrupted or something failed in it
     Resume(ResumeArgs),
+    /// Destroy containers that phoenix made, with their volumes and snapshots
+    Destroy(DestroyArgs),
     /// Show how each container stands: declared, observed, last run, pending work, drift
     Status(StatusArgs),
     /// Show what was done to a container: who, when, in which run, what changed, why it failed
@@ -223,6 +225,20 @@ pub(super) struct ResumeArgs {
     pub(super) patience: Patience,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct DestroyArgs {
+    /// The containers
+    #[arg(value_name = "CTID", required = true)]
+    pub(super) ctids: Vec<Ctid>,
+
+    /// Do not ask
+    #[arg(long, short)]
+    pub(super) yes: bool,
+
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
 /// How patient to be with a host.
 #[derive(Args, Debug, Clone, Copy)]
 pub(super) struct Patience {
@@ -266,7 +282,7 @@ pub(super) struct HistoryArgs {
 }
 
 fn steps() -> impl clap::builder::TypedValueParser<Value = Step> {
-    PossibleValuesParser::new(Step::ALL.map(Step::name)).try_map(|name| name.parse::<Step>())
+    PossibleValuesParser::new(Step::every().map(Step::name)).try_map(|name| name.parse::<Step>())
 }
 
 fn lock(text: &str) -> Result<Lock, String> {

@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::out::{Out, to_stderr};
 use super::state::{Declared, digest_of};
-use super::{host, load, signals, state};
+use super::{destroy, host, load, signals, state};
 use crate::config::Loaded;
 use crate::domain::desired::DesiredState;
 use crate::domain::event::{RunResumed, RunStarted};
@@ -21,6 +21,7 @@ use crate::domain::observed::ObservedWorld;
 use crate::domain::record::{Phase, Record, RunRecord};
 use crate::engine::{self, Begin, Env, Run};
 use crate::journal::{Journal, OpenOptions};
+use crate::plan::{FleetPlan, Known};
 use crate::report;
 use crate::report::progress::{Progress, Tracker};
 use crate::report::summary::Report;
@@ -58,24 +59,17 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
     remark_on_the_last(out, &record);
     let seen = host::observe(machine.get(), desired, args.patience, &stop)?;
     host::explain(global, out, &seen);
-    let jobs = jobs(global);
     let started = RunStarted {
-        operator: operator(),
-        version: VERSION.to_owned(),
-        boot_id: seen.host.boot_id.clone(),
-        pid: std::process::id(),
-        desired: digest_of(desired),
-        targets: targets.clone(),
-        jobs,
         rerun: args.wishes.rerun.clone(),
         no_restart: options.no_restart,
         check_health: options.check_health,
+        ..started(global, &seen, desired, targets.clone())
     };
     let run = Run {
         id: clock::new_run(),
         begin: Begin::Start(started),
         targets,
-        jobs,
+        jobs: jobs(global),
         options,
     };
     let work = Work {
@@ -93,8 +87,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
 }
 
 pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exit, CliError> {
-    let loaded = load::configuration(global, out)?;
-    let desired = &loaded.desired;
+    let mut loaded = load::configuration(global, out)?;
     let dir = state::directory(global)?;
     let Some(journal) = Journal::open_existing(&dir)? else {
         return nothing(out, &Record::default(), args.run.as_deref());
@@ -120,21 +113,32 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     if let Some(wanted) = &args.run {
         same_run(&record, &last, wanted)?;
     }
-    remark_on_files(out, &dir, &last, desired);
     let stop = signals::stop_flag()?;
-    let machine = host::open(global, out, desired)?;
+    let machine = host::open(global, out, &loaded.desired)?;
     load::belongs(&journal, &dir, Some(&machine.get().identity()?))?;
     let targets = last.started.targets.clone();
-    load::selection(desired, &targets)?;
-    load::known_scripts(&args.rerun, desired, &targets)?;
-    let seen = host::observe(machine.get(), desired, args.patience, &stop)?;
+    if !last.started.destroy {
+        remark_on_files(out, &dir, &last, &loaded.desired);
+        load::selection(&loaded.desired, &targets)?;
+        load::known_scripts(&args.rerun, &loaded.desired, &targets)?;
+    }
+    let seen = host::observe(machine.get(), &loaded.desired, args.patience, &stop)?;
+    if last.started.destroy {
+        let known = Known {
+            desired: &loaded.desired,
+            world: &seen,
+            record: &record,
+            journal: journal.id(),
+        };
+        loaded.desired = destroy::absent(&known, &targets.iter().copied().collect())?;
+    }
     let jobs = global.jobs.unwrap_or(last.started.jobs);
     let resumed = RunResumed {
         operator: operator(),
         version: VERSION.to_owned(),
         boot_id: seen.host.boot_id.clone(),
         pid: std::process::id(),
-        desired: digest_of(desired),
+        desired: digest_of(&loaded.desired),
         jobs,
     };
     let run = Run {
@@ -170,10 +174,32 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     work.converge(out, args.patience)
 }
 
+/// How a run begins that a person has just asked for.
+pub(super) fn started(
+    global: &Global,
+    seen: &ObservedWorld,
+    desired: &DesiredState,
+    targets: Vec<Ctid>,
+) -> RunStarted {
+    RunStarted {
+        operator: operator(),
+        version: VERSION.to_owned(),
+        boot_id: seen.host.boot_id.clone(),
+        pid: std::process::id(),
+        desired: digest_of(desired),
+        targets,
+        jobs: jobs(global),
+        rerun: Vec::new(),
+        no_restart: false,
+        check_health: false,
+        destroy: false,
+    }
+}
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How many containers at a time: a container that is worked on mostly waits for the host.
-fn jobs(global: &Global) -> u32 {
+pub(super) fn jobs(global: &Global) -> u32 {
     let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let usual = u32::try_from(processors.saturating_mul(2)).unwrap_or(64);
     global.jobs.unwrap_or(usual.min(64))
@@ -262,21 +288,21 @@ fn remark_on_files(out: Out, dir: &Path, last: &RunRecord, desired: &DesiredStat
 }
 
 /// Everything that a run needs, opened and looked at.
-struct Work<'a> {
-    loaded: Loaded,
-    dir: &'a Path,
-    machine: host::AnyHost,
-    journal: Journal,
-    record: Record,
-    seen: ObservedWorld,
-    run: Run,
-    stop: Arc<AtomicBool>,
-    trace: Option<Trace>,
+pub(super) struct Work<'a> {
+    pub(super) loaded: Loaded,
+    pub(super) dir: &'a Path,
+    pub(super) machine: host::AnyHost,
+    pub(super) journal: Journal,
+    pub(super) record: Record,
+    pub(super) seen: ObservedWorld,
+    pub(super) run: Run,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) trace: Option<Trace>,
 }
 
 impl Work<'_> {
     /// Converges, unless something is known to fail: then nothing is changed and no run begins.
-    fn converge(self, out: Out, patience: Patience) -> Result<Exit, CliError> {
+    pub(super) fn converge(self, out: Out, patience: Patience) -> Result<Exit, CliError> {
         self.preflight()?;
         // What was wanted before anything began leaves no run behind.
         if self.stop.load(Ordering::SeqCst) {
@@ -311,6 +337,7 @@ impl Work<'_> {
         tracing::info!(durable_batches, observations, "the run has ended");
         let report = Report {
             summary: &summary,
+            destroys: self.loaded.desired.destroys(),
             helps: &progress.helps(),
             took_ms: u64::try_from(took).unwrap_or(0),
             durable_batches,
@@ -330,14 +357,24 @@ impl Work<'_> {
         })
     }
 
-    fn preflight(&self) -> Result<(), CliError> {
+    /// What would be done.
+    pub(super) fn plan(&self) -> Result<FleetPlan, CliError> {
         let desired = &self.loaded.desired;
         let graph = load::selection(desired, &self.run.targets)?;
         let (record, journal) = (&self.record, self.journal.id());
         let options = &self.run.options;
-        let plan = load::plan(desired, &graph, record, journal, options, &self.seen);
+        Ok(load::plan(
+            desired, &graph, record, journal, options, &self.seen,
+        ))
+    }
+
+    fn preflight(&self) -> Result<(), CliError> {
+        let plan = self.plan()?;
         if !plan.has_problems() {
             return Ok(());
+        }
+        if self.loaded.desired.destroys() {
+            return destroy::refused(&plan).map_or(Ok(()), Err);
         }
         Err(CliError::Invalid {
             diagnostics: load::problems(&plan, &self.loaded),

@@ -35,6 +35,9 @@ pub(super) enum CliError {
         /// What the command would have said otherwise, the findings included.
         document: Option<Value>,
     },
+    /// What is asked for would do harm; nothing was changed.
+    #[error("refused, and nothing was changed: {}", problems.join("; "))]
+    Refused { problems: Vec<String>, help: String },
     /// The host cannot be used.
     #[error("the host cannot be looked at")]
     Host(#[from] HostError),
@@ -104,7 +107,7 @@ impl CliError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
-            Self::Config(_) | Self::Invalid { .. } => Exit::Configuration,
+            Self::Config(_) | Self::Invalid { .. } | Self::Refused { .. } => Exit::Configuration,
             Self::Sim(SimError::Refused(_)) => Exit::Failed,
             Self::Host(_) | Self::Sim(_) | Self::Lxc(_) => Exit::Host,
             Self::Journal(_)
@@ -121,6 +124,7 @@ impl CliError {
     pub(super) fn help(&self) -> Option<String> {
         let text = match self {
             Self::Usage { help, .. } => return help.clone(),
+            Self::Refused { help, .. } => help.clone(),
             Self::Lxc(error) => error.help(),
             Self::Journal(error) | Self::Engine(EngineError::Journal(error)) => error.help(),
             Self::Engine(_) | Self::Illegal(_) => {

@@ -7,6 +7,7 @@ mod args;
 mod begun;
 mod clock;
 mod converge;
+mod destroy;
 mod error;
 mod exit;
 mod history;
@@ -64,6 +65,7 @@ fn dispatch(global: &Global, out: Out, command: Command) -> Result<Exit, CliErro
         Command::Plan(args) => plan::run(global, out, &args),
         Command::Apply(args) => converge::apply(global, out, args),
         Command::Resume(args) => converge::resume(global, out, &args),
+        Command::Destroy(args) => destroy::run(global, out, &args),
         Command::Status(args) => status::run(global, out, &args),
         Command::History(args) => history::run(global, out, &args),
         Command::Runs => history::runs(global, out),

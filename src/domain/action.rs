@@ -73,6 +73,8 @@ pub enum Action {
         /// Its name.
         name: String,
     },
+    /// Stop it, if it runs, and destroy it with its volumes and snapshots.
+    Destroy,
 }
 
 /// How to make a container from a template.
@@ -151,11 +153,12 @@ impl Action {
             Self::RunScript(_) => "run_script",
             Self::CheckHealth(_) => "check_health",
             Self::Snapshot { .. } => "snapshot",
+            Self::Destroy => "destroy",
         }
     }
 
     /// The kinds of all actions.
-    pub const KINDS: [&str; 13] = [
+    pub const KINDS: [&str; 14] = [
         "fetch_template",
         "create",
         "clone",
@@ -169,5 +172,6 @@ impl Action {
         "run_script",
         "check_health",
         "snapshot",
+        "destroy",
     ];
 }

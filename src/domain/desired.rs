@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::ids::{Ctid, Digest};
 use super::setting::{Key, Settings, Value};
+use super::step::Step;
 use super::units::DiskSize;
 
 /// The whole declared world.
@@ -22,6 +23,15 @@ pub struct DesiredState {
     pub storages: BTreeMap<String, Option<String>>,
     /// Digest of everything above: equal digests mean equal declarations.
     pub digest: Option<Digest>,
+}
+
+impl DesiredState {
+    /// Whether containers are not to be: the world of a run that destroys.
+    #[must_use]
+    pub fn destroys(&self) -> bool {
+        let mut all = self.containers.values();
+        all.any(|container| container.is_absent())
+    }
 }
 
 /// One declared container.
@@ -79,10 +89,56 @@ impl DesiredContainer {
     pub fn needs(&self) -> impl Iterator<Item = Ctid> + '_ {
         let source = match &self.origin {
             Origin::Clone { source, .. } => Some(*source),
-            Origin::Template { .. } => None,
+            Origin::Template(_) | Origin::Nothing => None,
         };
         let depends = self.dependencies.iter().copied();
         depends.chain(source.filter(|source| !self.dependencies.contains(source)))
+    }
+}
+
+impl DesiredContainer {
+    /// A container that is not to be. It goes after the given ones, which need it.
+    #[must_use]
+    pub fn absent(ctid: Ctid, name: String, after: BTreeSet<Ctid>) -> Self {
+        Self {
+            ctid,
+            name,
+            origin: Origin::Nothing,
+            node: None,
+            storage: String::new(),
+            disk: DiskSize::default(),
+            unprivileged: false,
+            settings: Settings::new(),
+            gpus: BTreeSet::new(),
+            binds: Vec::new(),
+            volumes: Vec::new(),
+            features: Vec::new(),
+            application: None,
+            health: None,
+            snapshot: None,
+            dependencies: after,
+            externals: BTreeSet::new(),
+            boot_order: None,
+            unmanaged: Vec::new(),
+            on_unknown: OnUnknown::default(),
+            document: String::new(),
+        }
+    }
+
+    /// Whether it is not to be.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.origin == Origin::Nothing
+    }
+
+    /// What it must go through: the eleven states, or its end.
+    #[must_use]
+    pub fn states(&self) -> &'static [Step] {
+        if self.is_absent() {
+            &[Step::DestroyContainer]
+        } else {
+            &Step::ALL
+        }
     }
 }
 
@@ -124,6 +180,8 @@ fn mapped(line: &str, kind: char, id: u32) -> Option<u32> {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
+    /// Nothing: it is not to be.
+    Nothing,
     /// A template archive.
     Template(Template),
     /// A snapshot of another declared container.

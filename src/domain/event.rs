@@ -140,6 +140,11 @@ pub enum Event {
         /// Since work on it began, in milliseconds.
         took_ms: u64,
     },
+    /// The container is no more, as a person asked.
+    ContainerDestroyed {
+        /// Since work on it began, in milliseconds.
+        took_ms: u64,
+    },
     /// A state could not be reached; nothing more is done for this container in this run.
     ContainerFailed {
         /// The state.
@@ -203,6 +208,9 @@ pub struct RunStarted {
     /// Whether health checks run even where nothing was changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check_health: bool,
+    /// Whether the containers asked for are to be destroyed, not converged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub destroy: bool,
 }
 
 /// How a run went on.
@@ -310,6 +318,7 @@ impl Event {
             Self::StepFailed { .. } => "step_failed",
             Self::OwnershipReleased { .. } => "ownership_released",
             Self::IntentInspected { .. } => "intent_inspected",
+            Self::ContainerDestroyed { .. } => "container_destroyed",
             Self::ContainerConverged { .. } => "container_converged",
             Self::ContainerFailed { .. } => "container_failed",
             Self::ContainerSkipped { .. } => "container_skipped",

@@ -342,6 +342,12 @@ impl ObservedContainer {
         self.lock == Some(Lock::Create) && self.rootfs().is_none()
     }
 
+    /// Whether its destruction did not come to its end: nothing of it is left but its lock.
+    #[must_use]
+    pub fn half_destroyed(&self) -> bool {
+        self.lock == Some(Lock::Destroyed) && self.rootfs().is_none()
+    }
+
     /// A snapshot by its exact name, if it is whole.
     #[must_use]
     pub fn snapshot(&self, name: &str) -> Option<&Snapshot> {

@@ -1,11 +1,11 @@
-//! The eleven states of a container, in the order in which they are converged.
+//! The eleven states of a container, in the order in which they are converged, and its end.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One of the eleven states.
+/// One of the eleven states, or the end of a container.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
@@ -31,10 +31,12 @@ pub enum Step {
     RunHealthCheck,
     /// The snapshot that clones start from exists.
     CreateTemplateSnapshot,
+    /// The container is no more. None of the eleven: only a person asks for it, by name.
+    DestroyContainer,
 }
 
 impl Step {
-    /// All of them, in order.
+    /// The eleven states, in order.
     pub const ALL: [Self; 11] = [
         Self::ValidateInputs,
         Self::EnsureContainerDefined,
@@ -48,6 +50,11 @@ impl Step {
         Self::RunHealthCheck,
         Self::CreateTemplateSnapshot,
     ];
+
+    /// Everything that work on a container can be about.
+    pub fn every() -> impl Iterator<Item = Self> + Clone {
+        Self::ALL.into_iter().chain([Self::DestroyContainer])
+    }
 
     /// The name that the configuration's authors, the journal and the screen use.
     #[must_use]
@@ -64,6 +71,7 @@ impl Step {
             Self::RunApplicationScript => "run_application_script",
             Self::RunHealthCheck => "run_health_check",
             Self::CreateTemplateSnapshot => "create_template_snapshot",
+            Self::DestroyContainer => "destroy_container",
         }
     }
 }
@@ -83,8 +91,7 @@ impl FromStr for Step {
     type Err = UnknownStep;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
+        Self::every()
             .find(|step| step.name() == text)
             .ok_or_else(|| UnknownStep(text.to_owned()))
     }
@@ -96,7 +103,7 @@ mod tests {
 
     #[test]
     fn names_round_trip_and_agree_with_serde() {
-        for step in Step::ALL {
+        for step in Step::every() {
             assert_eq!(step.name().parse(), Ok(step));
             assert_eq!(serde_json::to_value(step).ok(), Some(step.name().into()));
         }

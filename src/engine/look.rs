@@ -17,7 +17,7 @@ pub(super) fn seen(container: Option<&ObservedContainer>) -> Seen {
     let Some(container) = container else {
         return Seen::Absent;
     };
-    if container.half_created() {
+    if container.half_created() || container.half_destroyed() {
         return Seen::HalfCreated;
     }
     let digest = Digest::of(&serde_json::to_vec(container).unwrap_or_default());

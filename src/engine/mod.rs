@@ -147,6 +147,14 @@ pub enum ContainerOutcome {
     Interrupted,
 }
 
+impl ContainerOutcome {
+    /// Whether it is as it is to be.
+    #[must_use]
+    pub fn reached(&self) -> bool {
+        matches!(self, Self::Unchanged | Self::Converged)
+    }
+}
+
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Summary {

@@ -101,7 +101,7 @@ impl<'a> Reconciler<'a> {
         if inherited {
             self.inspect_open_intent()?;
         }
-        for step in Step::ALL {
+        for step in self.desired.states().iter().copied() {
             match self.reach(step)? {
                 StepEnd::Holds => {}
                 StepEnd::Failed => return Ok(ContainerOutcome::Failed),
@@ -110,6 +110,9 @@ impl<'a> Reconciler<'a> {
             if step == Step::EnsureContainerDefined {
                 made();
             }
+        }
+        if self.desired.is_absent() {
+            return self.destroyed();
         }
         let gone = self.released();
         if self.held.len() == Step::ALL.len() && !inherited && gone.is_none() {
@@ -123,6 +126,15 @@ impl<'a> Reconciler<'a> {
         });
         self.pen.note(events)?;
         Ok(ContainerOutcome::Converged)
+    }
+
+    fn destroyed(&mut self) -> Result<ContainerOutcome, EngineError> {
+        let took_ms = self.since(self.began);
+        self.pen.note(vec![Event::ContainerDestroyed { took_ms }])?;
+        Ok(match self.mutations {
+            0 => ContainerOutcome::Unchanged,
+            _ => ContainerOutcome::Converged,
+        })
     }
 
     /// What was ours, is declared no more and is gone, is ours no more: the next one to put it

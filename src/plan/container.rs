@@ -80,7 +80,7 @@ pub fn plan_container(
         planned: BTreeSet::new(),
     };
     plan.notes = steps::notes(&pass.context(world, seen(world, desired.ctid).as_deref()));
-    for step in Step::ALL {
+    for step in desired.states().iter().copied() {
         if let Err(problems) = pass.step(step, world, &mut plan.steps) {
             plan.problems
                 .extend(problems.into_iter().map(|problem| (step, problem)));

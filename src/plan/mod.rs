@@ -3,7 +3,9 @@
 mod container;
 mod fleet;
 mod order;
+mod removal;
 
 pub use container::{ContainerPlan, StepPlan, plan_container};
 pub use fleet::{FleetPlan, Planner, plan_fleet};
 pub use order::{Graph, Priority, UnknownTarget};
+pub use removal::{Known, Needed, removal};

@@ -184,7 +184,7 @@ pub fn symbol(action: &Action) -> Symbol {
         | Action::Clone(_)
         | Action::EnsureDirectory(_)
         | Action::Snapshot { .. } => Symbol::Create,
-        Action::Discard { .. } | Action::Unlock => Symbol::Remove,
+        Action::Discard { .. } | Action::Unlock | Action::Destroy => Symbol::Remove,
         Action::Configure { .. } | Action::Resize { .. } => Symbol::Change,
         Action::Restart { .. } => Symbol::Restart,
         Action::Start | Action::RunScript(_) => Symbol::Run,
@@ -211,6 +211,7 @@ pub fn summary(action: &Action) -> String {
             spec.source, spec.snapshot, spec.storage
         ),
         Action::Discard { .. } => "remove what a killed creation left behind".to_owned(),
+        Action::Destroy => "destroy it with its volumes and snapshots".to_owned(),
         Action::Unlock => "remove the lock that a killed action left behind".to_owned(),
         Action::EnsureDirectory(directory) => {
             let mut text = format!("host directory {}", directory.path);

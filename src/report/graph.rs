@@ -21,7 +21,7 @@ fn edges(desired: &DesiredState, graph: &Graph) -> BTreeSet<Edge> {
         };
         let source = match &container.origin {
             Origin::Clone { source, .. } => Some(*source),
-            Origin::Template(_) => None,
+            Origin::Template(_) | Origin::Nothing => None,
         };
         for need in container.needs() {
             edges.insert((need, ctid, source == Some(need)));
@@ -82,7 +82,7 @@ pub fn json(desired: &DesiredState, graph: &Graph) -> Value {
     let containers = containers.map(|container| {
         let source = match &container.origin {
             Origin::Clone { source, .. } => Some(*source),
-            Origin::Template(_) => None,
+            Origin::Template(_) | Origin::Nothing => None,
         };
         json!({
             "ctid": container.ctid,

@@ -233,8 +233,13 @@ fn whole(event: &Event) -> Line {
                 0 => "all containers".to_owned(),
                 number => count(number, "container"),
             };
+            let what = if started.destroy {
+                "destruction"
+            } else {
+                "run"
+            };
             let text = format!(
-                "run started by {} with phoenix {} (pid {}), {targets}, {}",
+                "{what} started by {} with phoenix {} (pid {}), {targets}, {}",
                 started.operator,
                 started.version,
                 started.pid,
@@ -265,6 +270,10 @@ fn whole(event: &Event) -> Line {
         Event::ContainerUnchanged => ("all eleven states held".to_owned(), false),
         Event::ContainerConverged { took_ms } => (
             format!("container converged in {}", duration(*took_ms)),
+            false,
+        ),
+        Event::ContainerDestroyed { took_ms } => (
+            format!("container destroyed in {}", duration(*took_ms)),
             false,
         ),
         Event::ContainerSkipped { because } => {

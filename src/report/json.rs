@@ -94,6 +94,7 @@ pub fn outcome(report: Option<&Report<'_>>) -> Value {
     let outcomes = summary.outcomes.iter();
     let containers = outcomes.filter_map(|(ctid, outcome)| {
         let (name, because) = match outcome {
+            _ if report.destroys && outcome.reached() => ("destroyed", None),
             ContainerOutcome::Unchanged => return None,
             ContainerOutcome::Converged => ("converged", None),
             ContainerOutcome::Failed => ("failed", None),
@@ -238,6 +239,7 @@ mod tests {
         };
         let report = Report {
             summary: &summary,
+            destroys: false,
             helps: &std::collections::BTreeMap::new(),
             took_ms: 12,
             durable_batches: 3,

@@ -101,6 +101,7 @@ fn standing(
     let outcome = record.outcome.as_ref().map(|outcome| match outcome {
         Outcome::Working(_) => "unfinished",
         Outcome::Converged => "converged",
+        Outcome::Destroyed => "destroyed",
         Outcome::Failed { .. } => "failed",
         Outcome::Skipped { .. } => "skipped",
     });
@@ -339,6 +340,7 @@ CTID  NAME       DESIRED  OBSERVED  LAST RUN    WHEN                  DRIFT  PEN
                 rerun: Vec::new(),
                 no_restart: false,
                 check_health: false,
+                destroy: false,
             },
             started_at: at,
             last_at: at,

@@ -42,6 +42,7 @@ fn block(shown: &mut String, plan: &ContainerPlan, desired: &DesiredState) {
             Origin::Clone { source, snapshot } => {
                 let _ = write!(header, " (new, clone of {source}@{})", one_line(snapshot));
             }
+            Origin::Nothing => {}
         }
     }
     let _ = writeln!(shown, "{}", paint(STRONG, &header));

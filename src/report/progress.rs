@@ -133,6 +133,11 @@ impl Tracker {
                 told.line = Some(format!("{title}  {head} in {took} ({changes})\n"));
                 told.ended = true;
             }
+            Event::ContainerDestroyed { took_ms } => {
+                let head = paint(BAD, "destroyed");
+                told.line = Some(format!("{title}  {head} in {}\n", duration(*took_ms)));
+                told.ended = true;
+            }
             Event::ContainerSkipped { because } => {
                 let head = paint(CHANGED, "skipped");
                 told.line = Some(format!("{title}  {head}: {because} did not converge\n"));

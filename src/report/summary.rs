@@ -12,6 +12,8 @@ use crate::engine::{ContainerOutcome, Summary};
 pub struct Report<'a> {
     /// What came of it.
     pub summary: &'a Summary,
+    /// Whether containers were to be destroyed.
+    pub destroys: bool,
     /// What a person can do about those that failed, where that is known.
     pub helps: &'a BTreeMap<Ctid, String>,
     /// How long it took, in milliseconds.
@@ -45,10 +47,13 @@ pub fn human(report: &Report<'_>) -> String {
         summary, took_ms, ..
     } = report;
     let totals = &summary.totals;
-    if report.whole() && totals.mutations == 0 && totals.converged == totals.unchanged {
+    if !report.destroys
+        && report.whole()
+        && totals.mutations == 0
+        && totals.converged == totals.unchanged
+    {
         return format!("{}\n", as_declared("Nothing changed:", totals.converged));
     }
-    let changed = totals.converged.saturating_sub(totals.unchanged);
     let failed = format!("{} failed", totals.failed);
     let failed = if totals.failed > 0 {
         paint(BAD, &failed)
@@ -61,10 +66,8 @@ pub fn human(report: &Report<'_>) -> String {
         String::new()
     };
     let mut text = format!(
-        "{lead}{} {} ({changed} changed, {} unchanged), {failed}, {} skipped; {} in {}. Run {}\n",
-        paint(STRONG, "Converged"),
-        count(totals.converged, "container"),
-        totals.unchanged,
+        "{lead}{}, {failed}, {} skipped; {} in {}. Run {}\n",
+        reached(report),
         totals.skipped,
         count(totals.mutations, "change"),
         duration(*took_ms),
@@ -82,6 +85,20 @@ pub fn human(report: &Report<'_>) -> String {
         ));
     }
     text
+}
+
+fn reached(report: &Report<'_>) -> String {
+    let totals = &report.summary.totals;
+    let containers = count(totals.converged, "container");
+    if report.destroys {
+        return format!("{} {containers}", paint(STRONG, "Destroyed"));
+    }
+    format!(
+        "{} {containers} ({} changed, {} unchanged)",
+        paint(STRONG, "Converged"),
+        totals.converged.saturating_sub(totals.unchanged),
+        totals.unchanged
+    )
 }
 
 #[cfg(test)]
@@ -104,6 +121,7 @@ mod tests {
         };
         plain(&human(&Report {
             summary: &summary,
+            destroys: false,
             helps: &BTreeMap::from([(ctid(951), "look\x1b[2J at it".to_owned())]),
             took_ms: 3_200,
             durable_batches: 1,

@@ -1,5 +1,6 @@
 //! State 2, `ensure_container_defined`: the container exists, whole.
 
+use super::destroyed::is_destruction;
 use super::{Context, Problems, Work, configurations};
 use crate::domain::action::{Action, CloneSpec, CreateSpec, Mark};
 use crate::domain::desired::{Origin, Template};
@@ -25,14 +26,13 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
             );
             Ok(work)
         }
-        // Nor would the lock that a killed clone of ours left on its source.
-        Some(seen) if seen.lock == Some(Lock::Disk) && cx.lent => {
-            Ok(Work::of(vec![Action::Unlock]))
+        Some(seen) if seen.half_destroyed() => {
+            let mut work = make(cx)?;
+            work.actions.insert(0, Action::Destroy);
+            Ok(work)
         }
-        // The lock of a snapshot of ours that was killed would refuse everything that follows.
-        Some(seen) if seen.lock == Some(Lock::Snapshot) && ours(cx, is_snapshot) => {
-            Ok(Work::of(vec![Action::Unlock]))
-        }
+        // It would refuse everything that follows, and would not pass.
+        Some(seen) if left_locked(cx, seen) => Ok(Work::of(vec![Action::Unlock])),
         Some(_) => Ok(Work::default()),
     }
 }
@@ -52,6 +52,19 @@ pub(super) fn problems(cx: &Context<'_>) -> Problems {
                     cx.desired.ctid
                 ),
                 "wait until its creation is done; if nobody is at it, unlock and destroy it by hand",
+            ));
+        }
+        return problems;
+    }
+    if seen.half_destroyed() {
+        if !ours(cx, is_destruction) {
+            problems.push(Problem::new(
+                "",
+                format!(
+                    "container {} is being destroyed (CT is locked (destroyed)), and not by phoenix",
+                    cx.desired.ctid
+                ),
+                "wait until it is gone; if nobody is at it, unlock and destroy it by hand",
             ));
         }
         return problems;
@@ -84,7 +97,7 @@ pub(super) fn problems(cx: &Context<'_>) -> Problems {
     problems
 }
 
-fn is_creation(action: &Action) -> bool {
+pub(super) fn is_creation(action: &Action) -> bool {
     matches!(action, Action::Create(_) | Action::Clone(_))
 }
 
@@ -93,13 +106,23 @@ pub(super) fn is_snapshot(action: &Action) -> bool {
     matches!(action, Action::Snapshot { .. } | Action::Unlock)
 }
 
+/// Whether it carries a lock that an action of ours left which was killed: a clone on its source,
+/// a snapshot.
+pub(super) fn left_locked(cx: &Context<'_>, seen: &ObservedContainer) -> bool {
+    match seen.lock {
+        Some(Lock::Disk) => cx.lent,
+        Some(Lock::Snapshot) => ours(cx, is_snapshot),
+        _ => false,
+    }
+}
+
 /// Whether such an action of ours is not known to have come to its end.
 pub(super) fn ours(cx: &Context<'_>, kind: fn(&Action) -> bool) -> bool {
     cx.record.unsettled.iter().any(kind)
 }
 
 /// The source of a killed clone of ours, if it still carries that clone's lock.
-fn locked_source(cx: &Context<'_>) -> Option<Ctid> {
+pub(super) fn locked_source(cx: &Context<'_>) -> Option<Ctid> {
     cx.record.unsettled.iter().find_map(|action| match action {
         Action::Clone(spec) => {
             let source = cx.world.containers.get(&spec.source)?;
@@ -110,11 +133,9 @@ fn locked_source(cx: &Context<'_>) -> Option<Ctid> {
 }
 
 fn make(cx: &Context<'_>) -> Result<Work, Problems> {
-    let mark = Mark {
-        journal: cx.journal,
-        ctid: cx.desired.ctid,
-    };
+    let mark = cx.own_mark();
     match &cx.desired.origin {
+        Origin::Nothing => Ok(Work::default()),
         Origin::Template(template) => Ok(create(cx, template, mark)),
         Origin::Clone { source, snapshot } => {
             let seen = cx.world.containers.get(source).map(|seen| &**seen);

@@ -17,7 +17,7 @@ pub fn notes(cx: &Context<'_>) -> Vec<String> {
     let Some(seen) = cx.observed else {
         return Vec::new();
     };
-    if seen.half_created() {
+    if seen.half_created() || seen.half_destroyed() || cx.desired.is_absent() {
         return Vec::new();
     }
     let mut notes = Vec::new();
@@ -53,6 +53,7 @@ fn made_otherwise(cx: &Context<'_>) -> Option<String> {
     let declared = match &cx.desired.origin {
         Origin::Template(template) => Made::Template(template.file.clone()),
         Origin::Clone { source, snapshot } => Made::Clone(*source, snapshot.clone()),
+        Origin::Nothing => return None,
     };
     let made = cx
         .record

@@ -4,6 +4,7 @@ mod application;
 mod configurations;
 mod dedicated_volumes;
 mod defined;
+mod destroyed;
 mod disk_size;
 mod features;
 mod foreign;
@@ -135,6 +136,7 @@ pub fn compare(step: Step, cx: &Context<'_>) -> Result<Work, Problems> {
         Step::RunApplicationScript => application::compare(cx),
         Step::RunHealthCheck => health_check::compare(cx),
         Step::CreateTemplateSnapshot => template_snapshot::compare(cx),
+        Step::DestroyContainer => destroyed::compare(cx),
     }
 }
 
@@ -153,16 +155,20 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// What a container of this journal's making carries.
+    fn own_mark(&self) -> Mark {
+        Mark {
+            journal: self.journal,
+            ctid: self.desired.ctid,
+        }
+    }
+
     /// What is ours in it. Of a container that somebody else made in the place of ours, or that
     /// another journal's phoenix made, nothing is.
     fn owned(&self) -> &'a BTreeSet<Owned> {
         static NOTHING: BTreeSet<Owned> = BTreeSet::new();
-        let own = Mark {
-            journal: self.journal,
-            ctid: self.desired.ctid,
-        };
         let mark = self.observed.and_then(|seen| seen.mark);
-        if mark.is_some_and(|mark| mark != own) {
+        if mark.is_some_and(|mark| mark != self.own_mark()) {
             &NOTHING
         } else {
             &self.record.owned

@@ -105,6 +105,7 @@ names!(
         OwnershipReleased,
         IntentInspected,
         ContainerConverged,
+        ContainerDestroyed,
         ContainerFailed,
         ContainerSkipped,
     ]
@@ -138,7 +139,7 @@ const NOT_OF_THE_MODEL: [&str; 1] = ["LockTimeout"];
 const NOT_WITHOUT_A_SIGNAL: [&str; 1] = ["Interrupted"];
 
 /// What each problem that a state can find says: words that no other says, `*` for any others.
-const PROBLEMS: [&str; 26] = [
+const PROBLEMS: [&str; 28] = [
     "the host has no storage",
     " free, and * are needed",
     "the host has no bridge",
@@ -146,7 +147,9 @@ const PROBLEMS: [&str; 26] = [
     "the host has no * devices",
     "phoenix does not manage, does not run",
     "phoenix does not manage, does not exist",
-    "and not by phoenix",
+    "is half-created (CT is locked (create)), and not by phoenix",
+    "is being destroyed (CT is locked (destroyed)), and not by phoenix",
+    "was not made by phoenix with this journal",
     "that cannot be changed",
     "was turned into a Proxmox VE template",
     "its clone source * does not exist",
@@ -169,7 +172,7 @@ const PROBLEMS: [&str; 26] = [
 
 /// How often a problem is made in `src/steps` and `src/plan`: whoever adds one adds it to
 /// [`PROBLEMS`], unless it says what another says already.
-const PLACES: usize = 23;
+const PLACES: usize = 25;
 
 #[test]
 fn no_problem_is_left_out() {
@@ -258,6 +261,8 @@ enum Chapter {
     Lack(Lack),
     /// It is declared anew.
     Redeclared,
+    /// These are to be destroyed, by a process that is killed at some point, or not.
+    Destroyed(Vec<bool>, Option<u64>),
 }
 
 fn chapter(count: usize) -> impl Strategy<Value = Chapter> {
@@ -270,6 +275,8 @@ fn chapter(count: usize) -> impl Strategy<Value = Chapter> {
         3 => vec(people, 1..5).prop_map(Chapter::Drifts),
         1 => lack().prop_map(Chapter::Lack),
         1 => Just(Chapter::Redeclared),
+        2 => (vec(any::<bool>(), count), proptest::option::of(0..20_u64))
+            .prop_map(|(who, point)| Chapter::Destroyed(who, point)),
     ]
 }
 
@@ -348,7 +355,8 @@ impl Sights {
                 observed: None,
                 ..context
             };
-            let steps = Step::ALL.map(|step| steps::compare(step, &context));
+            let states = container.states().iter();
+            let steps: Vec<_> = states.map(|step| steps::compare(*step, &context)).collect();
             let anew = steps::compare(Step::EnsureContainerDefined, &gone);
             for problem in steps
                 .into_iter()
@@ -391,6 +399,7 @@ impl Sights {
                 outcomes.for_each(|(_, outcome)| self.outcomes.saw(outcome_name(outcome)));
             }
         };
+        let mut destroyed = Vec::new();
         for chapter in &life.chapters {
             match chapter {
                 Chapter::Apply => process(&now, &Bomb::never(), false),
@@ -410,6 +419,15 @@ impl Sights {
                     lacking(&mut world.host, *lack);
                 }
                 Chapter::Redeclared => now.clone_from(&then),
+                Chapter::Destroyed(who, point) => {
+                    let all = now.containers.keys().zip(who);
+                    let targets = all.filter(|(_, goes)| **goes).map(|(ctid, _)| *ctid);
+                    if let Ok(gone) = session.removal(&now, &targets.collect()) {
+                        let bomb = point.map_or_else(Bomb::never, Bomb::at);
+                        process(&gone, &bomb, false);
+                        destroyed.push(gone);
+                    }
+                }
             }
         }
         let small = |shape: &Shape| Shape {
@@ -420,6 +438,9 @@ impl Sights {
         let small: Vec<Shape> = life.first.iter().map(small).collect();
         for desired in [&now, &declared(&life.other), &declared(&small)] {
             self.compare(&session, desired);
+        }
+        for gone in &destroyed {
+            self.compare(&session, gone);
         }
         self.read(&session);
     }
@@ -445,7 +466,7 @@ impl Sights {
 #[test]
 fn everything_that_can_happen_in_a_life() {
     let mut sights = Sights::default();
-    for life in cases(&life(), 400) {
+    for life in cases(&life(), 800) {
         sights.live(&life);
     }
     sights.actions.check("actions", &Action::KINDS, &[]);

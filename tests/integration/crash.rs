@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use phoenix::domain::action::Action;
 use phoenix::domain::desired::{DesiredState, Place};
 use phoenix::domain::event::Event;
+use phoenix::domain::record::Outcome;
 use phoenix::engine::Summary;
 use proptest::prelude::*;
 
@@ -153,6 +154,75 @@ pub fn check(
         )
     });
     assert!(twice <= once + ambiguous.count(), "{when}");
+}
+
+/// The small world is made, then destroyed by processes that end at these points.
+fn destroyed_through(points: &[u64], keeps_queued: bool) -> u64 {
+    let when = format!("crash points {points:?}");
+    let desired = small_world();
+    let session = Session {
+        keeps_queued,
+        ..Session::new(bare_host())
+    };
+    session.apply(&desired);
+    let before = session.outside.log.lock().expect("the log").len();
+    let targets = desired.containers.keys().copied().collect();
+    let gone = session.removal(&desired, &targets).expect("nobody stays");
+    let mut ends = points.iter().map(|point| Bomb::at(*point));
+    let passed = loop {
+        let bomb = ends.next().unwrap_or_else(Bomb::never);
+        let done = session.process(&gone, &bomb, true);
+        if !bomb.dead() {
+            let totals = done.expect("the engine").totals;
+            assert_eq!((totals.failed, totals.skipped), (0, 0), "{when}");
+            break bomb.points();
+        }
+    };
+    assert!(session.world().containers.is_empty(), "{when}");
+    let log = session.outside.log.lock().expect("the log");
+    let kinds: Vec<_> = log[before..]
+        .iter()
+        .map(|logged| (logged.ctid.get(), logged.action.kind()))
+        .collect();
+    // The clone goes before what it was cloned from, and nothing goes twice.
+    assert_eq!(kinds, [(101, "destroy"), (100, "destroy")], "{when}");
+    let record = session.record();
+    for container in record.containers.values() {
+        assert_eq!(container.outcome, Some(Outcome::Destroyed), "{when}");
+        assert!(!container.created && container.owned.is_empty(), "{when}");
+        assert!(container.scripts.is_empty(), "{when}");
+    }
+    passed
+}
+
+#[test]
+fn destruction_at_every_pair_of_points() {
+    let points = destroyed_through(&[], false);
+    assert!(points > 8, "{points} points");
+    for first in 0..points {
+        for second in 0..points {
+            destroyed_through(&[first, second], (first + second) % 2 == 0);
+        }
+    }
+}
+
+/// Who applies instead of going on with a destruction gets what is declared.
+#[test]
+fn apply_after_a_destruction_that_died() {
+    let desired = small_world();
+    let expected = uninterrupted(&desired);
+    for point in 0..destroyed_through(&[], false) {
+        let session = Session::new(bare_host());
+        session.apply(&desired);
+        let targets = desired.containers.keys().copied().collect();
+        let gone = session.removal(&desired, &targets).expect("nobody stays");
+        let bomb = Bomb::at(point);
+        let _ = session.process(&gone, &bomb, false);
+        let summary = session.apply(&desired);
+        assert_eq!(summary.totals.failed + summary.totals.skipped, 0, "{point}");
+        assert_eq!(comparable(&session.world()), expected.world, "{point}");
+        assert_eq!(session.plan(&desired).changes(), 0, "{point}");
+    }
 }
 
 fn crash_at(desired: &DesiredState, expected: &Expected, points: &[u64], keeps_queued: bool) {

@@ -662,16 +662,18 @@ fn what_others_made_in_the_directory_is_left_alone() {
         entries.expect("a pool").count()
     };
     assert_eq!(pool(&site), 1);
-    let host = LxcHost::open(LxcOptions {
-        dir: site.path("lxc"),
-        needs: LxcNeeds::default(),
-        works: true,
-        new_identity: uuid::Uuid::nil(),
-    });
-    let ctid = "800".parse().expect("an id");
-    let host = host.expect("a host");
-    host.destroy(ctid).expect("destroyed, though it runs");
-    host.destroy(ctid).expect_err("it is no more");
+    // What phoenix did not make it does not destroy.
+    site.run(&["destroy", "777", "--yes"])
+        .code(3)
+        .says("was not made by phoenix with this journal");
+    assert!(site.path("lxc/777/config").exists());
+    assert_eq!(pool(&site), 1);
+    site.run(&["destroy", "800", "--yes"])
+        .code(0)
+        .prints("800 c800  destroyed in ");
+    site.run(&["destroy", "800", "--yes"])
+        .code(0)
+        .prints("Nothing to destroy");
     assert_eq!(pool(&site), 0);
     assert!(!site.path("lxc/800").exists());
     assert_eq!(site.left_over(), Vec::<String>::new());

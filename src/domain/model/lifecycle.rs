@@ -6,6 +6,7 @@ use super::super::options::Source;
 use super::super::refusal::Refusal;
 use super::super::setting::{Key, Settings, Value};
 use super::super::units::DiskSize;
+use super::Effect;
 use super::make::first_bind;
 use super::volumes::{Allocator, is_plain_directory, volume_of};
 
@@ -224,6 +225,14 @@ impl ObservedContainer {
             }
         }
         Ok(next)
+    }
+
+    /// Stopped first, where it runs. What a killed destruction left is no obstacle.
+    pub(super) fn destroyed(&self, ctid: Ctid) -> Result<Effect, Refusal> {
+        if !self.half_destroyed() {
+            self.down().require_destroyable(ctid)?;
+        }
+        Ok(Effect::Gone)
     }
 
     pub(super) fn require_destroyable(&self, ctid: Ctid) -> Result<(), Refusal> {

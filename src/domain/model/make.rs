@@ -76,6 +76,15 @@ pub fn unfinished() -> ObservedContainer {
     }
 }
 
+/// What a killed destruction leaves: nothing but its lock.
+#[must_use]
+pub fn undestroyed() -> ObservedContainer {
+    ObservedContainer {
+        lock: Some(Lock::Destroyed),
+        ..blank()
+    }
+}
+
 /// What `pct create` writes without being asked.
 fn defaults(ctid: Ctid, spec: &CreateSpec) -> Settings {
     let other = |name: &str| Key::Other(name.to_owned());
@@ -231,6 +240,7 @@ pub fn killed(
             });
             vec![(ctid, Effect::of(next))]
         }
+        Action::Destroy => vec![(ctid, Effect::of(undestroyed()))],
         _ => Vec::new(),
     })
 }

@@ -35,7 +35,7 @@ use super::observed::{
 };
 use super::refusal::Refusal;
 
-pub use make::{killed, unfinished};
+pub use make::{killed, undestroyed, unfinished};
 pub use operation::{Operation, operated, rebooted};
 pub use set::set;
 pub use shows::shows;
@@ -160,6 +160,7 @@ impl ObservedContainer {
         run: RunId,
     ) -> Result<Effect, Refusal> {
         let next = match action {
+            Action::Destroy => return self.destroyed(ctid),
             Action::FetchTemplate(template) => return fetch(host, template),
             Action::EnsureDirectory(spec) => return Ok(directory(host, spec)),
             Action::Create(_) | Action::Clone(_) => return Err(Refusal::Exists(ctid)),

@@ -21,6 +21,7 @@ pub fn shows(world: &ObservedWorld, ctid: Ctid, action: &Action, run: RunId) -> 
                 .is_none_or(|owner| owner == (found.uid, found.gid))
                 && spec.mode.is_none_or(|mode| mode == found.mode)
         }),
+        Action::Destroy => !world.containers.contains_key(&ctid),
         Action::Discard { .. } => world
             .containers
             .get(&ctid)

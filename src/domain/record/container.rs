@@ -63,6 +63,8 @@ pub enum Outcome {
         /// Because of this one.
         because: Ctid,
     },
+    /// It is no more.
+    Destroyed,
 }
 
 /// An intent whose outcome is not recorded.
@@ -192,6 +194,11 @@ impl ContainerRecord {
                 self.must_be_idle(entry)?;
                 self.outcome = Some(Outcome::Converged);
             }
+            Event::ContainerDestroyed { .. } => {
+                self.must_be_idle(entry)?;
+                self.forget();
+                self.outcome = Some(Outcome::Destroyed);
+            }
             Event::ContainerFailed { .. } => self.must_be_idle(entry)?,
             // What a dead run left open stays so: nothing was looked at.
             Event::ContainerSkipped { because } => {
@@ -240,11 +247,9 @@ impl ContainerRecord {
             .iter()
             .any(|action| matches!(action, Action::Create(_) | Action::Clone(_)))
         {
+            self.forget();
             self.created = true;
             self.origin = actions.iter().find_map(Made::by);
-            self.owned.clear();
-            self.scripts.clear();
-            self.ambiguous.clear();
         }
         self.owned.extend(claims.iter().cloned());
         self.outcome = Some(Outcome::Working(*step));
@@ -258,6 +263,16 @@ impl ContainerRecord {
             seq: entry.seq,
         });
         Ok(())
+    }
+
+    /// What was known of a container that is no more.
+    fn forget(&mut self) {
+        self.created = false;
+        self.origin = None;
+        self.owned.clear();
+        self.scripts.clear();
+        self.ambiguous.clear();
+        self.healthy = None;
     }
 
     fn matching(&mut self, entry: &Entry) -> Result<&mut OpenIntent, IllegalTransition> {
@@ -310,6 +325,7 @@ impl ContainerRecord {
                 self.scripts.insert(key, receipt);
             }
             Some(Action::CheckHealth(check)) => self.healthy = Some((check.digest(), run)),
+            Some(Action::Destroy) => self.forget(),
             _ => {}
         }
     }

@@ -8,6 +8,9 @@ use crate::domain::options::Volume;
 /// What is remembered of receipts, beside a configuration.
 pub(super) const RECEIPTS: &str = "receipts.json";
 
+/// The snapshots, beside a configuration.
+pub(super) const SNAPSHOTS: &str = "snaps";
+
 /// The paths of one host directory.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
@@ -23,6 +26,11 @@ impl Layout {
     /// A container that is being made.
     pub(super) fn creating(&self, ctid: Ctid) -> PathBuf {
         self.dir.join(format!(".{ctid}.creating"))
+    }
+
+    /// A container that is being destroyed.
+    pub(super) fn destroying(&self, ctid: Ctid) -> PathBuf {
+        self.dir.join(format!(".{ctid}.destroying"))
     }
 
     /// Its configuration, as it will be after the next start.
@@ -52,7 +60,7 @@ impl Layout {
     }
 
     pub(super) fn snapshots(&self, ctid: Ctid) -> PathBuf {
-        self.container(ctid).join("snaps")
+        self.container(ctid).join(SNAPSHOTS)
     }
 
     pub(super) fn snapshot(&self, ctid: Ctid, name: &str) -> PathBuf {
@@ -121,9 +129,30 @@ pub(super) fn ctid_of(name: &str) -> Option<Ctid> {
     (ctid.to_string() == name).then_some(ctid)
 }
 
-/// The id of a container that is being made, by its directory's name.
-pub(super) fn creating_of(name: &str) -> Option<Ctid> {
-    ctid_of(name.strip_prefix('.')?.strip_suffix(".creating")?)
+/// What the name of a directory says of a container.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Presence {
+    /// It is being destroyed.
+    Destroying,
+    /// It is being made.
+    Creating,
+    /// It is there.
+    Whole,
+}
+
+impl Presence {
+    /// The container that a directory is of, by its name.
+    pub(super) fn of(name: &str) -> Option<(Ctid, Self)> {
+        let Some(hidden) = name.strip_prefix('.') else {
+            return ctid_of(name).map(|ctid| (ctid, Self::Whole));
+        };
+        let (id, presence) = match hidden.split_once('.')? {
+            (id, "creating") => (id, Self::Creating),
+            (id, "destroying") => (id, Self::Destroying),
+            _ => return None,
+        };
+        ctid_of(id).map(|ctid| (ctid, presence))
+    }
 }
 
 /// The last part of a path.
@@ -142,8 +171,16 @@ mod tests {
         for other in ["0900", "web", "99", ".900.creating", "900 "] {
             assert_eq!(ctid_of(other), None, "{other}");
         }
-        assert_eq!(creating_of(".900.creating").map(Ctid::get), Some(900));
-        assert_eq!(creating_of("900.creating"), None);
+        let presence = |name| Presence::of(name).map(|(ctid, presence)| (ctid.get(), presence));
+        assert_eq!(presence("900"), Some((900, Presence::Whole)));
+        assert_eq!(presence(".900.creating"), Some((900, Presence::Creating)));
+        assert_eq!(
+            presence(".900.destroying"),
+            Some((900, Presence::Destroying))
+        );
+        for other in ["900.creating", ".0900.creating", ".900.other", ".phoenix"] {
+            assert_eq!(presence(other), None, "{other}");
+        }
     }
 
     #[test]

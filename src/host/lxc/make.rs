@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::HostError;
 use super::failure::{at, permanent};
 use super::guest::Guest;
 use super::images::{self, Extract};
-use super::layout::RECEIPTS;
+use super::layout::{RECEIPTS, SNAPSHOTS};
 use super::work::Work;
 use super::{facts, observe};
 use crate::domain::action::{CloneSpec, CreateSpec};
@@ -166,20 +166,32 @@ impl Work<'_> {
         images::remove_dir(&creating)
     }
 
-    /// Destroys the container with its volumes and snapshots; it must not run.
+    /// Destroys the container with its volumes and snapshots; it must not run. It has another
+    /// name from the beginning, so that nobody takes half of it for the whole.
     pub(super) fn destroy(&self) -> Result<(), HostError> {
-        let whole = self.layout().container(self.ctid);
+        let (whole, going) = (
+            self.layout().container(self.ctid),
+            self.layout().destroying(self.ctid),
+        );
+        if whole.exists() {
+            // What is left of an earlier one of the same id.
+            self.clear(&going)?;
+            fs::rename(&whole, &going).map_err(|error| at("cannot name", &going, &error))?;
+        }
+        self.clear(&going)?;
+        self.discard()
+    }
+
+    /// Removes everything that a container's directory names, and the directory.
+    fn clear(&self, dir: &Path) -> Result<(), HostError> {
         let mut all = BTreeSet::new();
-        for path in [
-            self.layout().config(self.ctid),
-            self.layout().running(self.ctid),
-        ] {
-            if let Some(guest) = observe::read(self.dialect, self.ctid, &path)? {
+        for name in ["config", "config.running"] {
+            if let Some(guest) = observe::read(self.dialect, self.ctid, &dir.join(name))? {
                 all.extend(guest.making.clone());
                 all.extend(named(&guest.settings));
             }
         }
-        for (name, settings) in self.snapshots() {
+        for (name, settings) in self.snapshots(dir) {
             for (_, volume, _) in volumes(&settings) {
                 if let Some(image) = self.layout().preserved(&volume, &name) {
                     images::remove(&image)?;
@@ -190,14 +202,15 @@ impl Work<'_> {
         for volume in all {
             self.remove_volume(&volume)?;
         }
-        images::remove_dir(&whole)?;
-        self.discard()
+        images::remove_dir(dir)
     }
 
-    /// The snapshots with what they preserve, whole or not.
-    fn snapshots(&self) -> Vec<(String, Settings)> {
-        let dir = self.layout().snapshots(self.ctid);
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    /// The snapshots in a container's directory with what they preserve, whole or not.
+    fn snapshots(&self, dir: &Path) -> Vec<(String, Settings)> {
+        let entries = fs::read_dir(dir.join(SNAPSHOTS))
+            .into_iter()
+            .flatten()
+            .flatten();
         let of = |entry: fs::DirEntry| {
             let name = entry.file_name().to_string_lossy().into_owned();
             let name = match name.strip_prefix('.') {

@@ -30,8 +30,7 @@ use super::{Applied, Call, Host, HostError, ObserveRequest};
 use crate::domain::action::{Action, DirectorySpec};
 use crate::domain::ids::Ctid;
 use crate::domain::model::{self, Effect};
-use crate::domain::observed::{ObservedContainer, ObservedWorld, Status};
-use crate::domain::refusal::Refusal;
+use crate::domain::observed::{ObservedWorld, Status};
 
 use self::failure::at;
 use self::guest::Dialect;
@@ -63,40 +62,12 @@ impl LxcHost {
         self.identity.clone()
     }
 
-    /// Destroys a container with its volumes and snapshots.
-    ///
-    /// # Errors
-    /// When it is not there, is protected, or cannot be removed.
-    pub fn destroy(&self, ctid: Ctid) -> Result<(), HostError> {
-        let held = lock::take(&self.dialect.layout.lock(ctid))?;
-        let work = self.work(ctid, &held);
-        let world = self.see(ctid)?;
-        let seen = existing(&world, ctid)?;
-        let protection = "protection".parse().ok();
-        let protected = protection.and_then(|key| seen.live(&key));
-        if protected == Some(crate::domain::setting::Value::Flag(true)) {
-            return Err(Refusal::Protected(ctid).into());
-        }
-        if seen.status == Status::Running {
-            work.kill(seen)?;
-        }
-        work.destroy()
-    }
-
     fn work<'a>(&'a self, ctid: Ctid, held: &'a lock::Held) -> Work<'a> {
         Work {
             dialect: &self.dialect,
             ctid,
             held,
         }
-    }
-
-    fn see(&self, ctid: Ctid) -> Result<ObservedWorld, HostError> {
-        let request = ObserveRequest {
-            containers: Some([ctid].into()),
-            ..ObserveRequest::default()
-        };
-        observe::look(&self.dialect, &request)
     }
 
     /// Everything that an action concerns, as it is now.
@@ -141,16 +112,17 @@ impl LxcHost {
                 work.restart(seen, next)?;
             }
             (Action::Snapshot { name }, Some(seen), _) => work.snapshot(seen, name)?,
+            (Action::Destroy, Some(seen), _) => {
+                if seen.status == Status::Running {
+                    work.kill(seen)?;
+                }
+                work.destroy()?;
+            }
             // A template is there or the model has refused; nothing else is left.
             _ => {}
         }
         Ok(Applied::default())
     }
-}
-
-fn existing(world: &ObservedWorld, ctid: Ctid) -> Result<&ObservedContainer, HostError> {
-    let found = world.containers.get(&ctid).map(AsRef::as_ref);
-    found.ok_or_else(|| Refusal::Missing { ctid }.into())
 }
 
 /// Makes a directory with its declared owner and permissions, or gives them to one.

@@ -13,9 +13,9 @@ use super::facts;
 use super::failure::{self, at};
 use super::guest::{Dialect, Guest};
 use super::inside::Inside;
-use super::layout::{RECEIPTS, creating_of, ctid_of, file_name};
+use super::layout::{Presence, RECEIPTS, ctid_of, file_name};
 use crate::domain::ids::Ctid;
-use crate::domain::model::unfinished;
+use crate::domain::model::{undestroyed, unfinished};
 use crate::domain::observed::{Lock, ObservedContainer, ObservedWorld, Receipts, Snapshot, Status};
 use crate::domain::setting::{Changes, Key, Settings};
 
@@ -27,47 +27,56 @@ pub(super) fn look(
     let host = facts::look(&dialect.layout, &request.directories)?;
     let mut containers = BTreeMap::new();
     let running = running(dialect)?;
-    let (whole, creating) = present(dialect, request.containers.as_ref())?;
-    for ctid in creating {
-        containers.insert(ctid, Arc::new(unfinished()));
-    }
-    for ctid in whole {
-        if let Some(container) = container(dialect, ctid, running.contains(&ctid))? {
-            containers.insert(ctid, Arc::new(container));
-        }
+    for (ctid, presence) in present(dialect, request.containers.as_ref())? {
+        let seen = match presence {
+            Presence::Creating => Some(unfinished()),
+            Presence::Destroying => Some(undestroyed()),
+            Presence::Whole => container(dialect, ctid, running.contains(&ctid))?,
+        };
+        containers.extend(seen.map(|seen| (ctid, Arc::new(seen))));
     }
     Ok(ObservedWorld { host, containers })
 }
 
-/// The containers that are there, and those that are being made.
+/// The containers that are there, whole or not.
 fn present(
     dialect: &Dialect,
     wanted: Option<&BTreeSet<Ctid>>,
-) -> Result<(BTreeSet<Ctid>, BTreeSet<Ctid>), HostError> {
-    let dir = &dialect.layout.dir;
-    let (mut whole, mut creating) = (BTreeSet::new(), BTreeSet::new());
+) -> Result<BTreeMap<Ctid, Presence>, HostError> {
+    let layout = &dialect.layout;
+    let mut found = BTreeMap::new();
+    let mut note = |ctid: Ctid, presence: Presence| {
+        if presence != Presence::Whole || layout.config(ctid).exists() {
+            let known = found.entry(ctid).or_insert(presence);
+            *known = presence.max(*known);
+        }
+    };
     if let Some(wanted) = wanted {
         for ctid in wanted {
-            if dialect.layout.config(*ctid).exists() {
-                whole.insert(*ctid);
-            } else if dialect.layout.creating(*ctid).exists() {
-                creating.insert(*ctid);
+            note(*ctid, Presence::Whole);
+            for (path, presence) in [
+                (layout.creating(*ctid), Presence::Creating),
+                (layout.destroying(*ctid), Presence::Destroying),
+            ] {
+                if path.exists() {
+                    note(*ctid, presence);
+                }
             }
         }
-        return Ok((whole, creating));
+        return Ok(found);
     }
+    let dir = &layout.dir;
     let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((whole, creating)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
         entries => entries.map_err(|error| at("cannot read", dir, &error))?,
     };
     for entry in entries {
         let entry = entry.map_err(|error| at("cannot read", dir, &error))?;
-        let name = file_name(&entry.path());
-        whole.extend(ctid_of(&name).filter(|_| entry.path().join("config").exists()));
-        creating.extend(creating_of(&name));
+        if let Some((ctid, presence)) = Presence::of(&file_name(&entry.path())) {
+            note(ctid, presence);
+        }
     }
-    creating.retain(|ctid| !whole.contains(ctid));
-    Ok((whole, creating))
+    Ok(found)
 }
 
 /// The containers that run: LXC's monitor of each listens at an abstract socket.

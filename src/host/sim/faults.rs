@@ -70,7 +70,7 @@ pub enum FaultKind {
 pub(super) const OBSERVE: &str = "observe";
 
 /// The kinds of action that leave something half done when they are killed.
-const WITH_MIDDLE: [&str; 4] = ["create", "clone", "snapshot", "any"];
+const WITH_MIDDLE: [&str; 5] = ["create", "clone", "snapshot", "destroy", "any"];
 
 impl FaultPlan {
     /// A plan of these faults.

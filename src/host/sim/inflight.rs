@@ -18,6 +18,7 @@ pub(super) fn locks_of(ctid: Ctid, action: &Action) -> Vec<(Ctid, Option<Lock>)>
         Action::Create(_) => vec![(ctid, Some(Lock::Create))],
         Action::Clone(spec) => vec![(spec.source, Some(Lock::Disk)), (ctid, Some(Lock::Create))],
         Action::Snapshot { .. } => vec![(ctid, Some(Lock::Snapshot))],
+        Action::Destroy => vec![(ctid, Some(Lock::Destroyed))],
         Action::Discard { .. }
         | Action::Unlock
         | Action::Configure { .. }

@@ -82,6 +82,7 @@ fn milliseconds(action: &Action) -> u64 {
         },
         Action::CheckHealth(_) => 1389,
         Action::Snapshot { .. } => 965,
+        Action::Destroy => 3067 + 1193,
     }
 }
 

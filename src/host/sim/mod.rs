@@ -364,7 +364,7 @@ impl Host for SimHost {
 fn has_middle(action: &Action) -> bool {
     matches!(
         action,
-        Action::Create(_) | Action::Clone(_) | Action::Snapshot { .. }
+        Action::Create(_) | Action::Clone(_) | Action::Snapshot { .. } | Action::Destroy
     )
 }
 

@@ -222,6 +222,7 @@ fn arb_event() -> impl Strategy<Value = Event> {
                 rerun: Vec::new(),
                 no_restart: false,
                 check_health: false,
+                destroy: false,
             }))
         }),
         any::<u64>().prop_map(|mutations| Event::RunFinished(RunTotals {

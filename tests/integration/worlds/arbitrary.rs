@@ -178,6 +178,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => script(),
         1 => Just(check()),
         2 => name().prop_map(|name| Action::Snapshot { name }),
+        1 => Just(Action::Destroy),
     ]
 }
 

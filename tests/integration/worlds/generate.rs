@@ -131,6 +131,8 @@ pub enum Drift {
     Template(usize),
     /// Somebody else is in the middle of making it.
     HalfCreated(usize),
+    /// Somebody else is in the middle of destroying it.
+    HalfDestroyed(usize),
     /// A mount in every slot.
     FillSlots(usize),
     /// A bind mount, written into the configuration that a snapshot preserved.
@@ -194,10 +196,11 @@ pub fn drift(count: usize) -> impl Strategy<Value = Drift> {
 pub fn trouble(count: usize) -> impl Strategy<Value = Drift> {
     let who = 0..count;
     prop_oneof![
-        6 => (who.clone(), 0..TROUBLES.len())
+        12 => (who.clone(), 0..TROUBLES.len())
             .prop_map(|(n, i)| Drift::Set(n, TROUBLES[i].0, TROUBLES[i].1)),
         2 => who.clone().prop_map(Drift::Template),
         1 => who.clone().prop_map(Drift::HalfCreated),
+        1 => who.clone().prop_map(Drift::HalfDestroyed),
         1 => who.clone().prop_map(Drift::FillSlots),
         2 => who.clone().prop_map(Drift::BindInSnapshot),
         1 => (who, prop::sample::select(Lock::ALL.to_vec()))
@@ -346,6 +349,9 @@ pub fn happen(world: &mut ObservedWorld, drift: &Drift) {
         Drift::HalfCreated(n) => {
             world.absorb(ctid(*n), Effect::Gone);
             world.absorb(ctid(*n), Effect::Container(Arc::new(model::unfinished())));
+        }
+        Drift::HalfDestroyed(n) => {
+            world.absorb(ctid(*n), Effect::Container(Arc::new(model::undestroyed())));
         }
         Drift::FillSlots(n) => {
             let value = |slot| (Key::Mount(slot), Some(filler(slot)));

@@ -1,16 +1,17 @@
 //! Processes of phoenix, one after another, over one outside world.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use phoenix::domain::desired::DesiredState;
 use phoenix::domain::event::{Entry, RunResumed, RunStarted};
-use phoenix::domain::ids::{Digest, JournalId, RunId};
+use phoenix::domain::ids::{Ctid, Digest, JournalId, RunId};
 use phoenix::domain::record::Record;
 use phoenix::engine::{Begin, EngineError, Env, Limits, Recorder, Run, Summary, converge};
 use phoenix::host::{Host, ObserveRequest};
-use phoenix::plan::{FleetPlan, Graph, Planner, plan_fleet};
+use phoenix::plan::{FleetPlan, Graph, Known, Needed, Planner, plan_fleet, removal};
 use phoenix::steps::Options;
 use uuid::Uuid;
 
@@ -38,6 +39,7 @@ pub fn started() -> RunStarted {
         rerun: Vec::new(),
         no_restart: false,
         check_health: false,
+        destroy: false,
     }
 }
 
@@ -112,6 +114,21 @@ impl Session {
             options: &self.options,
         };
         plan_fleet(&planner, &seen)
+    }
+
+    /// The world in which these are not to be.
+    pub fn removal(
+        &self,
+        desired: &DesiredState,
+        targets: &BTreeSet<Ctid>,
+    ) -> Result<DesiredState, Vec<Needed>> {
+        let known = Known {
+            desired,
+            world: &self.world(),
+            record: &self.record(),
+            journal: JOURNAL,
+        };
+        removal(&known, targets)
     }
 
     /// One process: `apply`, or `resume` if there is something to go on with and it is asked for.
