@@ -47,7 +47,7 @@ impl Origin {
     }
 
     /// Of one that was compacted: its first record is chained to what it stands for.
-    pub(super) fn carried(genesis: Hash, before: u64, joint: Joint) -> Self {
+    pub(super) fn joined(genesis: Hash, before: u64, joint: Joint) -> Self {
         let start = Head {
             seq: before,
             hash: Self::carrying(&genesis, before, joint.seq, &joint.becomes),
@@ -57,6 +57,24 @@ impl Origin {
             start,
             joint: Some(joint),
         }
+    }
+
+    /// Where the chain goes on after a record that begins with event `first` and ends it at
+    /// `head`; none: it is not what compaction left.
+    pub(super) fn after(&self, first: u64, head: Head) -> Option<Head> {
+        match self.joint {
+            Some(joint) if (first..=head.seq).contains(&joint.seq) => {
+                let expected = head.seq == joint.seq && head.hash == joint.expected;
+                let hash = joint.becomes;
+                expected.then_some(Head { hash, ..head })
+            }
+            _ => Some(head),
+        }
+    }
+
+    /// The last event that is carried; where nothing is, the one before the first.
+    pub(super) fn carried(&self) -> u64 {
+        self.joint.map_or(self.start.seq, |joint| joint.seq)
     }
 
     /// What the first record that carries is chained to.
@@ -207,22 +225,9 @@ impl<'a> Walk<'a> {
             return Err(broken(seq, last, "does not follow what stands before"));
         }
         self.totals.add(last, frame.hash(), frame.batch());
-        self.join(seq, last)?;
+        let joined = self.origin.after(seq, self.totals.head);
+        self.totals.head = joined.ok_or_else(|| broken(seq, last, "not what compaction left"))?;
         Ok(Some((seq, value)))
-    }
-
-    /// Goes over from what is carried to what was kept.
-    fn join(&mut self, seq: u64, last: u64) -> Result<(), Stop> {
-        match self.origin.joint {
-            Some(joint) if (seq..=last).contains(&joint.seq) => {
-                if self.totals.head.seq != joint.seq || self.totals.head.hash != joint.expected {
-                    return Err(broken(seq, last, "not what compaction left"));
-                }
-                self.totals.head.hash = joint.becomes;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The error for a record that cannot be used.

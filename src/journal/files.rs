@@ -95,6 +95,10 @@ pub(super) fn remove_other_generations(paths: &Paths) -> Result<(), JournalError
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         let (path, name) = (entry.path(), name.to_string_lossy());
+        if matches!(&*name, "store.new" | "store.copy") {
+            remove_dir(&path)?;
+            continue;
+        }
         let Some(generation) = generation_of(&name).filter(|found| *found != paths.generation)
         else {
             continue;
@@ -110,6 +114,32 @@ pub(super) fn remove_other_generations(paths: &Paths) -> Result<(), JournalError
         done.map_err(|error| JournalError::io(&path, "removed", error))?;
     }
     sync_dir(&paths.dir)
+}
+
+/// Removes a directory and all in it, if there is one.
+pub(super) fn remove_dir(dir: &Path) -> Result<(), JournalError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(JournalError::io(dir, "removed", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Copies a directory and all in it.
+pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), JournalError> {
+    make_dir(to)?;
+    let failed = |error| JournalError::io(from, "read", error);
+    for entry in std::fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_tree(&from, &to)?;
+        } else {
+            std::fs::copy(&from, &to).map_err(|error| JournalError::io(&to, "written", error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Bytes that a directory takes on the disk.

@@ -105,7 +105,7 @@ impl Meta {
         let joint = joint().filter(|joint| base.before < joint.seq);
         let what = "meta.json does not say where the journal begins";
         let joint = joint.ok_or_else(|| JournalError::corrupt(&paths.dir, what, None))?;
-        Ok(Origin::carried(genesis, base.before, joint))
+        Ok(Origin::joined(genesis, base.before, joint))
     }
 
     pub(super) fn created_at(&self) -> DateTime<Utc> {

@@ -12,11 +12,15 @@
 mod anchor;
 mod chain;
 mod committer;
+mod compact;
 mod error;
 mod files;
+mod import;
 mod meta;
 mod open;
 mod record;
+mod repair;
+mod salvage;
 mod space;
 mod store;
 #[cfg(test)]
@@ -31,8 +35,11 @@ use std::thread::JoinHandle;
 use chrono::{DateTime, Utc};
 
 pub use chain::Repaired;
+pub use compact::{Compacted, compact};
 pub use error::{JournalError, SeqRange};
+pub use import::{Identity, import};
 pub use open::OpenOptions;
+pub use repair::{Repair, Repairing, repair};
 pub use verify::{Problem, VerifyReport, verify};
 
 use crate::domain::event::{Draft, Entry};

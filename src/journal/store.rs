@@ -96,10 +96,7 @@ impl Store {
         store: &Path,
         fill: impl FnOnce(&Self) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
-        if temporary.exists() {
-            std::fs::remove_dir_all(temporary)
-                .map_err(|error| JournalError::io(temporary, "removed", error))?;
-        }
+        files::remove_dir(temporary)?;
         files::make_dir(temporary)?;
         drop(Self::open(dir, temporary)?);
         // The second opening fills up the first segment, and takes it for damaged when a power
@@ -146,6 +143,13 @@ impl Store {
     /// The record with the greatest key.
     pub(super) fn last(&self) -> Result<Option<(u64, sled::IVec)>, JournalError> {
         self.with(|db| db.last())?
+            .map(|pair| self.keyed(pair))
+            .transpose()
+    }
+
+    /// The record with the greatest key up to one.
+    pub(super) fn last_until(&self, seq: u64) -> Result<Option<(u64, sled::IVec)>, JournalError> {
+        self.with(|db| db.range(..=seq.to_be_bytes()).next_back().transpose())?
             .map(|pair| self.keyed(pair))
             .transpose()
     }

@@ -5,9 +5,10 @@ use std::path::Path;
 use super::anchor::{ANCHOR_EVERY, Anchor, Head, HeadFile, to_hex};
 use super::chain::{self, Care, Origin, Stop, Walk};
 use super::error::{JournalError, SeqRange};
-use super::files::{Lock, Paths};
+use super::files::{self, Lock, Paths};
 use super::meta::Meta;
 use super::open::nothing_there;
+use super::space::{MIN_FREE, Space};
 use super::store::Store;
 use crate::domain::ids::JournalId;
 
@@ -84,8 +85,23 @@ pub fn verify(dir: &Path) -> Result<Option<VerifyReport>, JournalError> {
             )),
         };
     }
-    let store = Store::open(&paths.dir, &paths.store())?;
-    examine(&paths, &meta, origin, &store).map(Some)
+    on_copy(&paths, |store| examine(&paths, &meta, origin, &store?)).map(Some)
+}
+
+/// Looks at a copy of the store: sled changes what it opens, and cuts its log off where that is
+/// damaged, and with it what could still be read behind.
+pub(super) fn on_copy<T>(
+    paths: &Paths,
+    look: impl FnOnce(Result<Store, JournalError>) -> Result<T, JournalError>,
+) -> Result<T, JournalError> {
+    let copy = paths.dir.join("store.copy");
+    files::remove_dir(&copy)?;
+    let looked = Space::new(&paths.dir, MIN_FREE)
+        .check(files::disk_usage(&paths.store())?)
+        .and_then(|()| files::copy_tree(&paths.store(), &copy))
+        .and_then(|()| look(Store::open(&paths.dir, &copy)));
+    files::remove_dir(&copy)?;
+    looked
 }
 
 /// Verifies a store that is open.

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use chrono::DateTime;
 use phoenix::domain::event::{Draft, Entry, Event};
 use phoenix::domain::ids::{Ctid, JournalId, RunId};
-use phoenix::journal::{self, Journal, JournalError, OpenOptions, VerifyReport};
+use phoenix::journal::{self, Journal, JournalError, OpenOptions, Repair, VerifyReport};
 use uuid::Uuid;
 
 use crate::crash_journal::{copy, directory};
@@ -137,6 +137,11 @@ struct Tally {
     reported: usize,
     /// The end is missing, and `verify` had said that it may be.
     said: usize,
+    /// Journals made anew, of so many events; so many were kept, so many can still be read.
+    repaired: usize,
+    events: usize,
+    kept: usize,
+    readable: usize,
 }
 
 /// The error names the place and what to do; it ends phoenix with exit code 7, as every error of
@@ -178,6 +183,12 @@ fn case(origin: &Origin, seed: usize, tally: &Mutex<Tally>) {
         what.push_str(", and a torn head");
     }
     let story = format!("case {seed} (closed: {}), {what}", origin.closed);
+    // Repair before or after sled opened what is damaged: it cuts its log off there.
+    let untouched = (dice.below(2) == 0).then(|| {
+        let home = directory();
+        copy(dir, home.path());
+        home
+    });
     let first = dice.below(2) == 0;
     let report = first.then(|| verified(dir, &story)).flatten();
     let opened = catch_unwind(AssertUnwindSafe(|| {
@@ -189,16 +200,20 @@ fn case(origin: &Origin, seed: usize, tally: &Mutex<Tally>) {
     let whole = report
         .as_ref()
         .is_some_and(|report| report.problem.is_none());
+    if let Err(error) = &read {
+        told(error, dir, &story);
+        assert!(
+            !whole,
+            "{story}: verify called it whole, and it was refused: {error}"
+        );
+        let dir = untouched.as_ref().map_or(dir, |home| home.path());
+        if dice.below(4) == 0 {
+            repaired(origin, dir, &story, untouched.is_some(), tally);
+        }
+    }
     let mut tally = tally.lock().expect("a tally");
     match read {
-        Err(error) => {
-            told(&error, dir, &story);
-            assert!(
-                !whole,
-                "{story}: verify called it whole, and it was refused: {error}"
-            );
-            tally.reported += 1;
-        }
+        Err(_) => tally.reported += 1,
         Ok(found) if found == origin.truth => tally.harmless += 1,
         Ok(found) => {
             assert!(
@@ -220,6 +235,58 @@ fn case(origin: &Origin, seed: usize, tally: &Mutex<Tally>) {
     }
 }
 
+/// What is whole is saved, and what is not is said and kept.
+fn repaired(origin: &Origin, dir: &Path, story: &str, untouched: bool, tally: &Mutex<Tally>) {
+    let repair = catch_unwind(AssertUnwindSafe(|| journal::repair(dir)));
+    let repair = repair.unwrap_or_else(|_| panic!("{story}: a panic in repair"));
+    let repair = repair.unwrap_or_else(|error| panic!("{story}: not repaired: {error}"));
+    let repair = repair.unwrap_or_else(|| panic!("{story}: repair sees no journal"));
+    let report = journal::verify(dir).expect("verified").expect("a journal");
+    assert_eq!(report.problem, None, "{story}");
+    let journal = Journal::open_existing(dir)
+        .expect("opened")
+        .expect("a journal");
+    let found = entries(&journal).unwrap_or_else(|error| panic!("{story}: {error}"));
+    assert!(origin.truth.starts_with(&found), "{story}: wrong events");
+    let Repair::Made(made) = repair else {
+        assert_eq!(found.len(), origin.truth.len(), "{story}: called whole");
+        return;
+    };
+    assert_eq!(made.kept, found.len() as u64, "{story}");
+    assert!(
+        made.aside.join("meta.json").exists() || story.contains("meta"),
+        "{story}"
+    );
+    assert!(
+        made.aside.join("store/db").exists(),
+        "{story}: the damaged one is gone"
+    );
+    let lost = fs::read_to_string(made.aside.join("lost.jsonl")).expect("what was lost");
+    for line in lost.lines() {
+        let entry: Entry = serde_json::from_str(line).expect("an event");
+        let place = usize::try_from(entry.seq).expect("a number") - 1;
+        assert_eq!(
+            entry, origin.truth[place],
+            "{story}: a wrong event in lost.jsonl"
+        );
+    }
+    let readable = lost.lines().count();
+    assert_eq!(made.readable, readable as u64, "{story}");
+    if let Some(lost) = made.lost {
+        assert_eq!(lost.first, made.kept + 1, "{story}");
+    }
+    // A few bits cannot take more than the records that they are in.
+    if untouched && story.contains("flipped") {
+        let gone = origin.truth.len() - found.len() - readable;
+        assert!(gone <= 3 * 64, "{story}: {gone} events are gone");
+    }
+    let mut tally = tally.lock().expect("a tally");
+    tally.repaired += 1;
+    tally.events += origin.truth.len();
+    tally.kept += found.len();
+    tally.readable += readable;
+}
+
 #[test]
 fn no_damage_is_silent() {
     let cases = wanted("PHOENIX_TEST_DAMAGES", 500);
@@ -232,6 +299,10 @@ fn no_damage_is_silent() {
         "{cases} damages: {} harmless, {} reported, {} of a journal that was not closed with an \
          end missing, as verify says it may be; silent: 0",
         tally.harmless, tally.reported, tally.said
+    );
+    println!(
+        "{} journals made anew of {} events: {} kept, {} more can be read",
+        tally.repaired, tally.events, tally.kept, tally.readable
     );
     assert!(tally.harmless > 0 && tally.reported > 0, "{tally:?}");
 }
