@@ -2,6 +2,7 @@
 //! failing disks. `docs/reliability.md` says what each suite proves and what it counted.
 
 mod corruption;
+mod failing;
 mod images;
 mod power;
 mod remembered;
