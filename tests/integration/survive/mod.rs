@@ -3,6 +3,7 @@
 
 mod corruption;
 mod failing;
+mod growth;
 mod images;
 mod power;
 mod remembered;
