@@ -307,3 +307,17 @@ impl Drop for Journal {
 fn encode(drafts: &[Draft]) -> Result<Vec<Item>, JournalError> {
     drafts.iter().map(Item::new).collect()
 }
+
+/// Reads any bytes as a record, as they are and with the hash that would make them ours; and
+/// looks for records in them.
+#[cfg(fuzzing)]
+pub fn fuzz(bytes: &[u8]) {
+    for bytes in [bytes.to_vec(), record::sealed(7, bytes)] {
+        if let Ok(frame) = Frame::new(7, &bytes) {
+            let _ = frame.entries();
+            let _ = (frame.events(), frame.batch(), frame.prev(), frame.hash());
+        }
+    }
+    let origin = Origin::first([0; 32]);
+    let _ = salvage::order(origin, salvage::scan(bytes));
+}

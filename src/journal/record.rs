@@ -216,6 +216,12 @@ fn own_hash(seq: u64, bytes: &[u8]) -> Hash {
     hash.finalize().into()
 }
 
+/// With the hash that makes it a record of ours.
+#[cfg(fuzzing)]
+pub(super) fn sealed(seq: u64, content: &[u8]) -> Vec<u8> {
+    [content, &own_hash(seq, content)].concat()
+}
+
 /// Why the bytes of a record cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Flaw {

@@ -107,7 +107,7 @@ pub(super) fn states(paths: &BTreeSet<String>) -> BTreeMap<String, Directory> {
 }
 
 /// The majors of character devices in `/proc/devices`.
-fn majors(text: &str) -> BTreeMap<String, u32> {
+pub(super) fn majors(text: &str) -> BTreeMap<String, u32> {
     let characters = text
         .lines()
         .skip_while(|line| *line != "Character devices:")

@@ -86,7 +86,7 @@ pub(super) fn running(dialect: &Dialect) -> Result<BTreeSet<Ctid>, HostError> {
     Ok(sockets_of(&sockets, &dialect.layout.dir))
 }
 
-fn sockets_of(sockets: &str, dir: &Path) -> BTreeSet<Ctid> {
+pub(super) fn sockets_of(sockets: &str, dir: &Path) -> BTreeSet<Ctid> {
     let prefix = format!("@{}/", dir.display());
     let names = sockets
         .lines()
