@@ -198,8 +198,16 @@ pub fn fuzz(text: &str) {
         }
     }
     let lines = text::parse(text);
-    assert_eq!(text::parse(&text::print(&lines)), lines, "it reads what it wrote");
-    assert_eq!(text::unescaped(&text::escaped(text)), text, "a path comes back");
+    assert_eq!(
+        text::parse(&text::print(&lines)),
+        lines,
+        "it reads what it wrote"
+    );
+    assert_eq!(
+        text::unescaped(&text::escaped(text)),
+        text,
+        "a path comes back"
+    );
     let _ = observe::sockets_of(text, &dir);
     let _ = facts::majors(text);
 }

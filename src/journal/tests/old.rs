@@ -34,7 +34,8 @@ fn laid_out(dir: &Path) {
     let (new, store) = (journal.join("store.new"), journal.join("store"));
     let fill = |store: &Store| {
         let all = records();
-        all.iter().try_for_each(|(seq, bytes)| store.put(*seq, bytes))
+        all.iter()
+            .try_for_each(|(seq, bytes)| store.put(*seq, bytes))
     };
     Store::create(&journal, &new, &store, fill).unwrap();
 }
