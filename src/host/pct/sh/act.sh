@@ -1,7 +1,6 @@
 # Doing something. Lines of phoenix's follow, made of the functions below. What the commands say
 # goes to a file, so that they are not held up or ended when nobody listens any more; its end
 # goes to standard error. Standard output is `exit CODE`: without it nobody knows how it ended.
-trap '' HUP PIPE
 locks=$root/run/lock/lxc
 [ -d "$own" ] || mkdir -p -m 0700 "$own"
 out=$own/node.$$.out
