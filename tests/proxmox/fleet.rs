@@ -58,6 +58,9 @@ impl Fleet {
         let shared = fleet.site.path("srv/site").display().to_string();
         fleet.hypervisor["shared_volumes"] =
             json!({ "site": { "host_path": shared, "mode": "0755", "mounts": mounts } });
+        let data =
+            json!([{ "name": "data", "pool": "tank-disks", "size_gb": 2, "mount_point": "/data" }]);
+        fleet.set(3, "volumes", data);
         fleet.script("bin/features/tools.sh");
         fleet.script("bin/features/server.sh");
         fleet.script("bin/setup.sh");
@@ -105,6 +108,12 @@ impl Fleet {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone()));
         self.variables.extend(more);
+    }
+
+    /// The same node, seen from a directory that has only a part of it.
+    pub fn seen_from(&mut self, root: &std::path::Path) {
+        let root = root.display().to_string();
+        self.variables = vec![("PHOENIX_PCT_ROOT".to_owned(), root)];
     }
 
     /// The id of the container at a position, as text.
@@ -265,6 +274,13 @@ impl Fleet {
             text = text.replace(&self.id(at), &format!("CT{at}"));
         }
         text
+    }
+
+    /// The hardware address of a container's first interface.
+    pub fn hwaddr(&self, at: u32) -> String {
+        let text = self.site.conf(&self.id(at));
+        let (_, rest) = text.split_once("hwaddr=").expect("an address");
+        rest[..17].to_owned()
     }
 
     /// All that can be seen of the containers: configurations, what runs, volumes, what scripts

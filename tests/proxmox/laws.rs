@@ -81,7 +81,13 @@ pub fn a_changed_declaration_is_one_set_a_container() {
     fleet.set(3, "memory_mb", json!(512));
     fleet.set(3, "cores", json!(2));
     fleet.set(3, "pct_options", json!(["nesting=1"]));
-    fleet.change(3, "storage_size_gb", json!(5));
+    fleet.set(3, "storage_size_gb", json!(5));
+    let address = fleet.hwaddr(3);
+    fleet.change(
+        3,
+        "network_config",
+        json!({ "name": "eth0", "bridge": "vmbr0", "ip": "10.20.0.77/24", "gw": "10.20.0.1" }),
+    );
     let before = fleet.log().len();
     fleet.apply();
     let log = fleet.log().split_off(before);
@@ -93,5 +99,11 @@ pub fn a_changed_declaration_is_one_set_a_container() {
     assert_eq!(begun("\tset "), 1, "{log:#?}");
     assert_eq!(begun("\tresize "), 1, "{log:#?}");
     assert!(log.iter().any(|line| line.contains("--digest")), "{log:#?}");
+    assert_eq!(
+        fleet.hwaddr(3),
+        address,
+        "the interface has another address"
+    );
+    assert!(fleet.site.conf(&fleet.id(3)).contains("ip=10.20.0.77/24"));
     fleet.settled();
 }

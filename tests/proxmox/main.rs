@@ -60,6 +60,8 @@ fn main() -> ExitCode {
         others::a_strange_half_created_container_is_left,
         others::a_lie_is_caught,
         others::a_missing_template_is_downloaded,
+        others::a_creation_without_end_is_taken_back,
+        others::without_the_files_pct_is_asked,
         over_ssh::converges_and_then_does_nothing,
         over_ssh::drift_is_corrected,
         over_ssh::a_look_is_one_round_trip,

@@ -337,3 +337,54 @@ pub fn a_missing_template_is_downloaded() {
     assert!(fleet.site.path(&archive).is_file());
     fleet.settled();
 }
+
+/// A creation that takes too long is stopped by SIGTERM: Proxmox VE takes it back by itself.
+pub fn a_creation_without_end_is_taken_back() {
+    let fleet = Fleet::of(1);
+    let id = fleet.id(0);
+    fleet.site.write("standin/delay", "30000");
+    let done = fleet.run(&["--timeout", "create=1", "apply", "--attempts", "1"]);
+    assert_ne!(done.code, Some(0), "{}", done.out);
+    assert_eq!(fleet.site.conf(&id), "", "a half-made container is left");
+    assert!(!fleet.world().contains("volume"), "{}", fleet.world());
+    fleet.site.write("standin/delay", "0");
+    fleet.recover();
+    fleet.settled();
+    assert_eq!(fleet.effects().get("create CT0"), Some(&1));
+}
+
+/// Where the files cannot be read, `pct` is asked, and that is said.
+pub fn without_the_files_pct_is_asked() {
+    let mut fleet = Fleet::of(2);
+    fleet.apply();
+    let blind = fleet.site.path("blind");
+    fs::create_dir_all(blind.join("etc/pve")).expect("a directory");
+    for link in [
+        "bin",
+        "proc",
+        "run",
+        "sys",
+        "var",
+        "etc/machine-id",
+        "etc/hostname",
+        "etc/pve/storage.cfg",
+    ] {
+        std::os::unix::fs::symlink(fleet.site.path(link), blind.join(link)).expect("a link");
+    }
+    // Only the name of the node is known there.
+    std::os::unix::fs::symlink("nodes/vm", blind.join("etc/pve/local")).expect("a link");
+    fleet.seen_from(&blind);
+    let before = fleet.log().len();
+    let done = fleet.run(&["plan", "--exit-code"]);
+    assert!(done.err.contains("pct"), "it is not said:\n{}", done.err);
+    done.code(0);
+    let log = fleet.log().split_off(before);
+    assert!(
+        log.iter().any(|line| line.contains("\tpct\tlist")),
+        "{log:#?}"
+    );
+    fleet.change(1, "memory_mb", json!(512));
+    fleet.apply();
+    assert!(fleet.site.conf(&fleet.id(1)).contains("memory: 512\n"));
+    fleet.ok(&["plan", "--exit-code"]);
+}
