@@ -112,9 +112,14 @@ pub fn calls() -> u32 {
     expected().calls
 }
 
+/// Whether somebody has the time for all points.
+pub fn every_point() -> bool {
+    std::env::var_os("PHOENIX_EVERY_POINT").is_some()
+}
+
 /// All points, or a part of them that changes from place to place: `PHOENIX_EVERY_POINT=1`.
 pub fn points() -> Vec<(String, bool)> {
-    let all = std::env::var_os("PHOENIX_EVERY_POINT").is_some();
+    let all = every_point();
     let mut points = Vec::new();
     for call in 1..=expected().calls {
         for (at, place) in ["before", "middle", "after"].into_iter().enumerate() {
@@ -170,6 +175,25 @@ pub fn the_tool_alone_is_killed() {
             fleet.recover();
         }
         check(&fleet, point, *in_a_script);
+    });
+}
+
+/// What phoenix had begun goes on when phoenix alone is killed. The next one is there before that
+/// has ended: it waits, and nothing is done twice.
+pub fn what_is_still_at_work_is_waited_for() {
+    let step = if every_point() { 1 } else { 2 };
+    let points: Vec<String> = (1..=calls())
+        .step_by(step)
+        .map(|call| format!("{call} middle kill-phoenix"))
+        .collect();
+    in_turn(&points, |point| {
+        let fleet = Fleet::new();
+        fleet.site.write("standin/delay", "900");
+        fleet.slow_scripts();
+        fleet.struck(point);
+        fleet.site.write("standin/delay", "0");
+        fleet.recover();
+        check(&fleet, point, false);
     });
 }
 

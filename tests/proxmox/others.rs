@@ -1,6 +1,7 @@
 //! Others on the same node: who changes what phoenix compared, who holds a lock, who has the id.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -60,30 +61,26 @@ pub fn a_change_of_somebody_else_is_not_lost() {
     fleet.settled();
 }
 
-/// The same between the look and the edit of a raw line.
+/// The same with a raw line, which phoenix writes by itself: somebody comes in while it is at
+/// another container.
 pub fn a_change_before_a_raw_edit_is_not_lost() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::of(2);
     fleet.apply();
-    fleet.set(2, "lxc_options", json!(["lxc.cap.drop=mknod"]));
-    fleet.change(2, "memory_mb", json!(512));
-    let db = fleet.id(2);
-    let conf = format!("etc/pve/nodes/vm/lxc/{db}.conf");
-    // The raw line is written first, then `pct set` is called: that is where somebody comes in.
-    fleet.site.write(
-        "standin/edit",
-        &format!("sed -i 's/^ostype:/nameserver: 9.9.9.9\\nostype:/' \"$1/{conf}\""),
-    );
+    fleet.change(1, "dependencies", json!([fleet.id(0)]));
+    fleet.apply();
+    fleet.set(0, "memory_mb", json!(512));
+    fleet.change(1, "lxc_options", json!(["lxc.cap.drop=mknod"]));
+    let second = fleet.id(1);
+    let conf = format!("etc/pve/nodes/vm/lxc/{second}.conf");
+    let edit = format!("sed -i 's/^ostype:/nameserver: 9.9.9.9\\nostype:/' \"$1/{conf}\"");
+    fleet.site.write("standin/edit", &edit);
     let next = fleet.calls() + 1;
     fleet
         .site
-        .write("standin/point", &format!("{next} before edit"));
+        .write("standin/point", &format!("{next} after edit"));
     fleet.apply();
-    let text = fleet.site.conf(&db);
-    for line in [
-        "nameserver: 9.9.9.9\n",
-        "memory: 512\n",
-        "lxc.cap.drop: mknod\n",
-    ] {
+    let text = fleet.site.conf(&second);
+    for line in ["nameserver: 9.9.9.9\n", "lxc.cap.drop: mknod\n"] {
         assert!(text.contains(line), "no {line} in:\n{text}");
     }
     fleet.settled();
@@ -96,21 +93,26 @@ pub fn a_backup_is_waited_for() {
     fleet.change(3, "memory_mb", json!(512));
     let lone = fleet.id(3);
     fleet.site.pct(&["set", &lone, "--lock", "backup"]);
-    let done = std::thread::scope(|scope| {
-        let unlock = scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(1200));
-            fleet.site.pct(&["unlock", &lone]);
-        });
-        let done = fleet.run(&["apply"]);
-        unlock.join().expect("it is unlocked");
-        done
-    });
-    assert!(
-        done.err.contains("backup"),
-        "no word of the backup:\n{}",
-        done.err
-    );
-    done.code(0);
+    let said = fleet.site.path("said");
+    let mut command = fleet.command(&["apply"]);
+    command
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&said).expect("a file"));
+    let mut child = command.spawn().expect("it starts");
+    let text = || fs::read_to_string(&said).unwrap_or_default();
+    let mut waited = 0;
+    while !text().contains("backup") {
+        let over = child.try_wait().expect("a process");
+        assert!(
+            over.is_none() && waited < 3000,
+            "no word of the backup:\n{}",
+            text()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+        waited += 1;
+    }
+    fleet.site.pct(&["unlock", &lone]);
+    assert!(child.wait().expect("it ends").success(), "{}", text());
     assert!(fleet.site.conf(&lone).contains("memory: 512\n"));
     fleet.settled();
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::crash::{calls, check, in_turn, points};
+use crate::crash::{calls, check, every_point, in_turn, points};
 use crate::fleet::Fleet;
 use crate::sshd;
 
@@ -60,9 +60,7 @@ pub fn cut_at_every_call() {
     let mut entries = Vec::new();
     for call in 1..=calls() {
         for place in ["before", "middle", "after"] {
-            if call % 3 == u32::try_from(place.len()).unwrap_or(0) % 3
-                || std::env::var_os("PHOENIX_EVERY_POINT").is_some()
-            {
+            if call % 3 == u32::try_from(place.len()).unwrap_or(0) % 3 || every_point() {
                 entries.push((format!("{call} {place} cut"), place == "middle"));
             }
         }

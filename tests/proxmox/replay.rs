@@ -225,12 +225,31 @@ impl Replay {
         }
         if entry.strike.is_some() {
             // A worker that lives on comes to its end, whichever that is.
-            std::thread::sleep(std::time::Duration::from_millis(300));
+            workers_end(&entry.words[2]);
             return;
         }
         let given = &self.given;
         check("stdout", masked(&out, given), masked(&entry.out, given));
         check("stderr", masked(&err, given), masked(&entry.err, given));
+    }
+}
+
+/// Waits until no worker is at a container any more.
+fn workers_end(id: &str) {
+    let at_it = |entry: fs::DirEntry| {
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words);
+        words.starts_with("task UPID:vm:") && words.contains(&format!(":{id}:root@pam:"))
+    };
+    let works = || {
+        fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(at_it)
+    };
+    while works() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
 

@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group};
 
-use super::{Node, Outcome};
+use super::{Node, Outcome, worker};
 
 pub struct Call {
     /// Nothing for a call that only asks.
@@ -131,7 +131,7 @@ impl Call {
             "term-tool" => {
                 let tool = parent(std::process::id());
                 let _ = kill_process(Pid::from_raw(tool).expect("a process"), Signal::TERM);
-                std::thread::sleep(Duration::from_millis(100));
+                worker::await_stop();
             }
             "cut" => cut(node),
             "edit" => {

@@ -131,6 +131,14 @@ pub fn pause(node: &Node) -> bool {
     stopped()
 }
 
+/// Waits until this worker is told to stop, as it is about to be.
+pub fn await_stop() {
+    let began = Instant::now();
+    while !stopped() && began.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn stopped() -> bool {
     STOPPED
         .get()
