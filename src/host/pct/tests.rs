@@ -188,7 +188,7 @@ fn a_container_is_stopped_and_destroyed() {
     node.conf(100, "rootfs: local:100/x.raw,size=1G\n");
     node.program(
         "pct",
-        "echo \"can't remove CT 100 - protection mode enabled\"; exit 255",
+        "echo \"storage 'gone' does not exist\"; exit 255",
     );
     assert_eq!(node.act("destroy", &["100", "10"], "").code, 255);
     assert_eq!(

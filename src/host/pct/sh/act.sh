@@ -131,7 +131,8 @@ destroy() {
         [ -r "$file" ] || finish 0
         # Of one whose destruction broke off, Proxmox VE looks for volumes that are gone, and
         # never gets further. What it lists no more it frees by the container's number.
-        grep -Eq 'does not exist|No such file or directory' "$out" || finish "$code"
+        gone="volume '[^']*' does not exist|dataset does not exist|No such file or directory"
+        grep -Eq "$gone|Failed to find logical volume" "$out" || finish "$code"
         found=$(sha1sum <"$file")
         replace "$1" "${found%% *}" <<END
 lock: destroyed
