@@ -52,7 +52,11 @@ impl Fleet {
         fleet.set(1, "start_at_boot", json!(true));
         fleet.set(2, "dependencies", json!([(base + 1).to_string()]));
         fleet.set(2, "application_script", json!("setup.sh"));
-        fleet.set(2, "health_check_command", json!("test -e /root/ran"));
+        fleet.set(
+            2,
+            "health_check",
+            json!({ "command": ["test", "-e", "/root/ran"] }),
+        );
         fleet.set(2, "lxc_options", json!(["lxc.cap.drop=sys_rawio"]));
         let mounts = json!({ (base + 2).to_string(): "/srv/site" });
         let shared = fleet.site.path("srv/site").display().to_string();
