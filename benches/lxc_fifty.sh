@@ -2,17 +2,21 @@
 # Fifty small real containers: by phoenix, and by a plain shell script that runs the same tools
 # one after another. Needs root, lxc, busybox-static; makes everything in a directory of its own.
 #
-#   benches/lxc_fifty.sh [PHOENIX]      PHOENIX defaults to target/release/phoenix
+#   benches/lxc_fifty.sh [PHOENIX [COUNT]]      PHOENIX defaults to target/release/phoenix
+#
+# It fails when phoenix or the script did not bring all of them up; it judges no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 phoenix=$(realpath "${1:-target/release/phoenix}")
+count=${2:-50}
+ids=$(seq 1000 $((999 + count)))
 work=$(mktemp -d)
 chmod 755 "$work"
 bridge=phxbench
 lxc="$work/lxc" plain="$work/plain"
 clean() {
     for dir in "$lxc" "$plain"; do
-        for id in $(seq 1000 1049); do lxc-stop -k -P "$dir" -n "$id" 2>/dev/null & done
+        for id in $ids; do lxc-stop -k -P "$dir" -n "$id" 2>/dev/null & done
     done
     wait
     ip link del "$bridge" 2>/dev/null || :
@@ -37,14 +41,28 @@ tar -C "$root" -czf "$template" .
 echo '{}' >"$work/etc/phoenix_hypervisor_config.json"
 {
     printf '{"lxc_configs":{'
-    for n in $(seq 0 49); do
+    for n in $(seq 0 $((count - 1))); do
         [ "$n" = 0 ] || printf ','
-        printf '"%s":{"name":"n%s","memory_mb":64,"cores":1,"template":"local:vztmpl/tiny.tar.gz",' $((1000 + n)) "$n"
+        printf '"%s":{"name":"n%s","memory_mb":64,"swap_mb":0,"cores":1,"template":"local:vztmpl/tiny.tar.gz",' $((1000 + n)) "$n"
         printf '"storage_pool":"pool","storage_size_gb":1,"unprivileged":false,'
         printf '"network_config":{"name":"eth0","bridge":"%s","ip":"10.213.0.%s/24"}}' "$bridge" $((100 + n))
     done
     printf '}}'
 } >"$work/etc/phoenix_lxc_configs.json"
+
+# The same limits, in the words of this machine's control groups.
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+    limits="lxc.cgroup2.memory.max = 64M
+lxc.cgroup2.cpu.max = 100000 100000"
+else
+    limits="lxc.cgroup.memory.limit_in_bytes = 64M
+lxc.cgroup.cpu.cfs_quota_us = 100000"
+fi
+up() {
+    local found
+    found=$(lxc-ls -P "$1" --running -1 | wc -l)
+    [ "$found" = "$count" ] || { echo "$found of $count run in $1" >&2; exit 1; }
+}
 
 one() {
     local id=$1 address=$2 image="$plain/$1.raw"
@@ -64,17 +82,22 @@ lxc.net.0.link = $bridge
 lxc.net.0.flags = up
 lxc.net.0.name = eth0
 lxc.net.0.ipv4.address = $address/24
+$limits
 EOF
     lxc-start -d -P "$plain" -n "$id" 2>/dev/null || lxc-start -d -P "$plain" -n "$id"
     lxc-attach -P "$plain" -n "$id" -- true
 }
 host=(--host "lxc:$lxc" --config "$work" --state "$work/state" --quiet)
 TIMEFORMAT='%R s'
-echo "phoenix apply --jobs 8, fifty new containers:"
+echo "load average: $(cut -d' ' -f1 /proc/loadavg)"
+echo "phoenix apply --jobs 8, $count new containers:"
 time "$phoenix" "${host[@]}" apply --jobs 8 >/dev/null
+up "$lxc"
 echo "phoenix apply again, nothing to do:"
 time "$phoenix" "${host[@]}" apply --jobs 8 >/dev/null
-for id in $(seq 1000 1049); do lxc-stop -k -P "$lxc" -n "$id" & done
+"$phoenix" "${host[@]}" plan --exit-code >/dev/null
+for id in $ids; do lxc-stop -k -P "$lxc" -n "$id" & done
 wait
 echo "a shell script with the same tools, one container after another:"
-time for n in $(seq 0 49); do one $((1000 + n)) "10.213.0.$((100 + n))"; done
+time for n in $(seq 0 $((count - 1))); do one $((1000 + n)) "10.213.0.$((100 + n))"; done
+up "$plain"

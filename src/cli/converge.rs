@@ -338,6 +338,7 @@ impl Work<'_> {
             took_ms: u64::try_from(took).unwrap_or(0),
             durable_batches,
             observations,
+            processes: crate::host::process::started(),
         };
         if out.json() {
             out.line(&report::json::outcome(Some(&report)))?;

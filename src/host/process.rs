@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,6 +30,15 @@ const TAIL: usize = 4096;
 const KEPT: usize = 1024 * 1024;
 /// How long a child may run unless its caller says otherwise.
 const USUAL_DEADLINE: Duration = Duration::from_secs(120);
+
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// How many programs this process has started: on a real machine, what inspection and changes
+/// cost.
+#[must_use]
+pub fn started() -> u64 {
+    STARTED.load(Ordering::SeqCst)
+}
 
 /// A command to run.
 #[derive(Debug)]
@@ -177,7 +187,7 @@ impl<'a> Job<'a> {
         program.unwrap_or_default().into_owned()
     }
 
-    fn spawn(&self) -> Result<Child, HostError> {
+    pub(super) fn spawn(&self) -> Result<Child, HostError> {
         let Some((program, arguments)) = self.argv.split_first() else {
             return Err(HostError::new(FailureKind::Permanent, "an empty command"));
         };
@@ -203,6 +213,7 @@ impl<'a> Job<'a> {
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        STARTED.fetch_add(1, Ordering::SeqCst);
         command.spawn().map_err(|error| self.unstartable(&error))
     }
 

@@ -120,6 +120,7 @@ pub fn outcome(report: Option<&Report<'_>>) -> Value {
         "took_ms": report.took_ms,
         "durable_batches": report.durable_batches,
         "observations": report.observations,
+        "processes": report.processes,
     })
 }
 
@@ -244,6 +245,7 @@ mod tests {
             took_ms: 12,
             durable_batches: 3,
             observations: 1,
+            processes: 0,
         };
         let expected = json!({
             "run": "00000000-0000-0000-0000-000000000000",
@@ -254,7 +256,7 @@ mod tests {
                 { "ctid": 102, "outcome": "skipped", "because": 103 },
                 { "ctid": 103, "outcome": "failed" },
             ],
-            "took_ms": 12, "durable_batches": 3, "observations": 1,
+            "took_ms": 12, "durable_batches": 3, "observations": 1, "processes": 0,
         });
         assert_eq!(outcome(Some(&report)), expected);
         assert_eq!(outcome(None)["run"], Value::Null);

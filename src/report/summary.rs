@@ -22,6 +22,8 @@ pub struct Report<'a> {
     pub durable_batches: u64,
     /// How often the host was looked at.
     pub observations: u64,
+    /// How many programs were started for it.
+    pub processes: u64,
 }
 
 impl Report<'_> {
@@ -126,6 +128,7 @@ mod tests {
             took_ms: 3_200,
             durable_batches: 1,
             observations: 1,
+            processes: 0,
         }))
     }
 

@@ -27,7 +27,10 @@ const ROOT: &str = "/sys/fs/cgroup";
 impl Cgroups {
     /// Looks at this machine.
     pub(super) fn probe() -> Self {
-        let root = Path::new(ROOT);
+        Self::probe_at(Path::new(ROOT), Path::new("/proc"))
+    }
+
+    fn probe_at(root: &Path, proc: &Path) -> Self {
         let controllers = fs::read_to_string(root.join("cgroup.controllers"));
         match controllers {
             Ok(text) => {
@@ -35,7 +38,7 @@ impl Cgroups {
                 Self {
                     unified: true,
                     memory: has("memory"),
-                    swap: has("memory") && Path::new("/proc/swaps").exists(),
+                    swap: has("memory") && proc.join("swaps").exists(),
                     cpu: has("cpu"),
                 }
             }
@@ -240,6 +243,88 @@ mod tests {
         unified: true,
         ..V1
     };
+
+    /// A machine's files, as far as they matter: of the first version, of both side by side, and
+    /// of the second, with and without what the kernel may leave out.
+    #[test]
+    fn machines_are_told_apart() {
+        let memory = "memory/memory.limit_in_bytes";
+        let memsw = "memory/memory.memsw.limit_in_bytes";
+        let cpu = "cpu/cpu.cfs_quota_us";
+        let hybrid = "unified/cgroup.controllers";
+        let none = Cgroups {
+            unified: false,
+            memory: false,
+            swap: false,
+            cpu: false,
+        };
+        let machines: [(&[(&str, &str)], Cgroups); 8] = [
+            (&[(memory, ""), (memsw, ""), (cpu, "")], V1),
+            (
+                &[(memory, ""), (memsw, ""), (cpu, ""), (hybrid, "hugetlb")],
+                V1,
+            ),
+            (
+                &[(memory, ""), (cpu, ""), (hybrid, "")],
+                Cgroups { swap: false, ..V1 },
+            ),
+            (&[], none),
+            (
+                &[
+                    ("cgroup.controllers", "cpuset cpu io memory pids\n"),
+                    ("proc/swaps", ""),
+                ],
+                V2,
+            ),
+            (
+                &[("cgroup.controllers", "cpuset cpu io memory pids\n")],
+                Cgroups { swap: false, ..V2 },
+            ),
+            (
+                &[
+                    ("cgroup.controllers", "cpuset io pids\n"),
+                    ("proc/swaps", ""),
+                ],
+                Cgroups {
+                    unified: true,
+                    ..none
+                },
+            ),
+            // Whole words.
+            (
+                &[("cgroup.controllers", "cpuset memory_recursiveprot\n")],
+                Cgroups {
+                    unified: true,
+                    ..none
+                },
+            ),
+        ];
+        for (files, expected) in machines {
+            let dir = tempfile::tempdir().expect("a directory");
+            for (name, text) in files {
+                let path = dir.path().join(name);
+                fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+                fs::write(path, text).expect("written");
+            }
+            let found = Cgroups::probe_at(dir.path(), &dir.path().join("proc"));
+            assert_eq!(found, expected, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_kernel_lacks_is_neither_written_nor_owned() {
+        let lacking = Cgroups {
+            swap: false,
+            cpu: false,
+            ..V2
+        };
+        let files = lacking.files(&settings(256, 64, 3));
+        assert_eq!(files, [("memory.max", "256M".to_owned())]);
+        assert!(lacking.lacks(&Key::Swap) && lacking.lacks(&Key::Cores));
+        assert!(!lacking.lacks(&Key::Memory));
+        assert!(!lacking.owns("lxc.cgroup2.cpu.max") && !lacking.owns("lxc.cgroup.memory.max"));
+        assert!(lacking.owns("lxc.cgroup2.memory.max"));
+    }
 
     fn settings(memory: u64, swap: u64, cores: u64) -> Settings {
         [

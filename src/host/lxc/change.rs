@@ -9,9 +9,9 @@ use super::failure::{at, transient};
 use super::guest::Guest;
 use super::images;
 use super::inside::Inside;
-use super::life::name_file;
 use super::make::volumes;
 use super::observe::{self, Instance};
+use super::start::name_file;
 use super::work::Work;
 use crate::domain::observed::{ObservedContainer, Status};
 use crate::domain::options::{Mount, Net, Source, Volume};
@@ -96,7 +96,9 @@ impl Work<'_> {
             .filter_map(|text| text.parse::<Volume>().ok())
         {
             if !known(&volume) {
-                images::remove(&self.place(&volume)?)?;
+                let image = self.place(&volume)?;
+                images::remove(&image)?;
+                images::remove(&images::scratch(&image))?;
             }
         }
         for (_, volume, _) in &new {
@@ -108,7 +110,8 @@ impl Work<'_> {
             .collect();
         self.write(guest)?;
         for (_, volume, size) in new {
-            images::make(&self.place(&volume)?, size, guest.root(), self.lock())?;
+            images::make(&self.place(&volume)?, size, guest.root(), self.lock())
+                .map_err(|error| self.for_want_of_room(eventual, error))?;
         }
         Ok(())
     }
@@ -140,10 +143,14 @@ impl Work<'_> {
             let key = Key::Net(slot);
             if changed(&key) {
                 let old = net(given.get(&key));
-                self.plug(instance.init, slot, old, net(after.get(&key)))?;
+                let new = net(after.get(&key));
+                self.plug(instance.init, slot, old, new)?;
+                new.map_or(Ok(()), |new| self.lease(new))?;
             }
             let key = Key::Mount(slot);
-            if let (None, Some(Value::Mount(mount))) = (given.get(&key), after.get(&key)) {
+            // Also one that somebody took away inside.
+            let is_there = given.contains_key(&key) && seen.contains_key(&key);
+            if let (false, Some(Value::Mount(mount))) = (is_there, after.get(&key)) {
                 self.mount_now(instance, mount)?;
             }
         }
@@ -215,8 +222,7 @@ impl Work<'_> {
             .ip
             .as_ref()
             .filter(|ip| !matches!(ip.as_str(), "dhcp" | "manual"));
-        // The kernel takes the host's end of such a pair away with the container's.
-        let host_end = format!("vp{init}n{slot}");
+        let host_end = self.host_end(slot);
         let up = net.other.get("link_down").is_none_or(|down| down != "1");
         Job::new(["sh", "-euc", PLUG, "phoenix-plug"])
             .with([
@@ -250,10 +256,11 @@ impl Work<'_> {
         let found = all.into_iter().find(|(key, _, _)| key == disk);
         if let Some((_, volume, _)) = found {
             let image = images::existing(self.layout().volume(&volume), &volume.to_string())?;
-            match seen.status {
-                Status::Stopped => images::grow(&image, size, self.lock())?,
-                Status::Running => images::grow_online(&image, size, self.lock())?,
-            }
+            let grown = match seen.status {
+                Status::Stopped => images::grow(&image, size, self.lock()),
+                Status::Running => images::grow_online(&image, size, self.lock()),
+            };
+            grown.map_err(|error| self.for_want_of_room(&seen.settings, error))?;
         }
         self.configure(seen, next)
     }

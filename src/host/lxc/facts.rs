@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::HostError;
 use super::super::devices;
@@ -59,20 +59,20 @@ fn entries(dir: PathBuf) -> impl Iterator<Item = fs::DirEntry> {
 fn storages(layout: &Layout) -> BTreeMap<String, Storage> {
     let dirs = entries(layout.storages()).filter(|entry| entry.path().is_dir());
     dirs.map(|entry| {
-        let stat = rustix::fs::statvfs(entry.path()).ok();
-        let free = stat.map(|stat| DiskSize::bytes(stat.f_bavail.saturating_mul(stat.f_frsize)));
         let storage = Storage {
             kind: KIND.to_owned(),
-            free: free.map(whole),
+            free: free(&entry.path()),
         };
         (file_name(&entry.path()), storage)
     })
     .collect()
 }
 
-/// In whole MiB: nobody wants to read more.
-fn whole(size: DiskSize) -> DiskSize {
-    DiskSize::bytes(size.get() >> 20 << 20)
+/// What is free in a directory, in whole MiB: nobody wants to read more.
+pub(super) fn free(dir: &Path) -> Option<DiskSize> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    let bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+    Some(DiskSize::bytes(bytes >> 20 << 20))
 }
 
 fn bridges() -> BTreeSet<String> {

@@ -363,6 +363,37 @@ mod tests {
         assert_eq!(Guest::parse(&other, ctid(), &text), whole());
     }
 
+    #[test]
+    fn apparmor_is_spoken_of_as_the_kernel_has_it() {
+        let profile = |apparmor: bool, settings: Settings| -> Vec<String> {
+            let dialect = Dialect {
+                apparmor,
+                ..dialect(true)
+            };
+            let guest = Guest {
+                settings,
+                ..Guest::default()
+            };
+            let text = guest.print(&dialect, ctid());
+            let own = text.lines().filter(|line| line.starts_with("lxc.apparmor"));
+            own.map(str::to_owned).collect()
+        };
+        let unconfined = "lxc.apparmor.profile = unconfined";
+        let generated = "lxc.apparmor.profile = generated";
+        assert_eq!(profile(false, Settings::new()), [unconfined]);
+        assert_eq!(
+            profile(true, Settings::new()),
+            [generated, "lxc.apparmor.allow_nesting = 0"]
+        );
+        assert_eq!(
+            profile(true, settings(&[("features", "nesting=1")])),
+            [generated, "lxc.apparmor.allow_nesting = 1"]
+        );
+        // What is declared goes before what is usual.
+        let own = settings(&[("lxc.apparmor.profile", "mine")]);
+        assert_eq!(profile(true, own), ["lxc.apparmor.profile = mine"]);
+    }
+
     /// What a person changes with an editor, and what is seen of it.
     #[test]
     fn a_change_by_hand_is_seen() {

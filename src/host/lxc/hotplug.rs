@@ -11,7 +11,8 @@ use std::thread;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MoveMountFlags, OpenTreeFlags, mount_remount, move_mount, open_tree,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_bind, mount_change,
+    mount_remount, move_mount, open_tree,
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
@@ -27,29 +28,30 @@ use crate::domain::options::{Mount, Source};
 impl Work<'_> {
     /// Mounts a host directory or a volume into the running container.
     pub(super) fn mount_now(&self, instance: &Instance, mount: &Mount) -> Result<(), HostError> {
-        if is_mounted(instance.init, &mount.path) {
+        if instance.has_mounted(&mount.path) {
             // By a phoenix that was killed before it could write it down.
             return Ok(());
         }
         let path = mount.path.trim_start_matches('/').to_owned();
+        let readonly = is_readonly(mount);
         let detached = match &mount.source {
-            Source::Host(source) => detach(None, Path::new(source))?,
+            Source::Host(source) => detach(None, Path::new(source), readonly)?,
             Source::Volume(volume) => {
                 let image = images::existing(self.layout().volume(volume), &volume.to_string())?;
-                self.detached_volume(&image)?
+                self.detached_volume(&image, readonly)?
             }
         };
-        attach(instance.init, detached, path, is_readonly(mount))
+        attach(instance.init, detached, path)
     }
 
     /// A volume, mounted nowhere: a helper mounts it in a namespace of its own and waits there
     /// until phoenix has taken hold of it.
-    fn detached_volume(&self, image: &Path) -> Result<OwnedFd, HostError> {
+    fn detached_volume(&self, image: &Path, readonly: bool) -> Result<OwnedFd, HostError> {
         let keeper = Keeper::start(image, self.lock())?;
         let namespace = format!("/proc/{}/ns/mnt", keeper.pid);
         let namespace = File::open(&namespace)
             .map_err(|error| failure::at("cannot open", namespace.as_ref(), &error))?;
-        detach(Some(namespace), Path::new("/mnt"))
+        detach(Some(namespace), Path::new("/mnt"), readonly)
     }
 }
 
@@ -94,18 +96,25 @@ impl Drop for Keeper {
     }
 }
 
-/// A copy of what is mounted at a path, itself mounted nowhere.
-fn detach(namespace: Option<File>, path: &Path) -> Result<OwnedFd, HostError> {
+/// A copy of what is mounted at a path, itself mounted nowhere. Where it is to be read only, it is
+/// so before anybody in the container can get at it.
+fn detach(namespace: Option<File>, path: &Path, readonly: bool) -> Result<OwnedFd, HostError> {
     let shown = path.display().to_string();
     let path = path.to_owned();
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let opened = apart(namespace, move || open_tree(CWD, &path, flags));
+    let opened = apart(namespace, move || {
+        if readonly {
+            mount_bind(&path, &path)?;
+            mount_remount(&path, MountFlags::BIND | MountFlags::RDONLY, "")?;
+        }
+        open_tree(CWD, &path, flags)
+    });
     opened.map_err(|error| failure::io(format!("cannot take hold of {shown}"), &error.into()))
 }
 
 /// Mounts it in a container, where it makes the directory if there is none. No symbolic link is
 /// followed.
-fn attach(init: u32, detached: OwnedFd, path: String, readonly: bool) -> Result<(), HostError> {
+fn attach(init: u32, detached: OwnedFd, path: String) -> Result<(), HostError> {
     let namespace = format!("/proc/{init}/ns/mnt");
     let namespace = File::open(&namespace)
         .map_err(|error| failure::at("cannot open", namespace.as_ref(), &error))?;
@@ -114,12 +123,7 @@ fn attach(init: u32, detached: OwnedFd, path: String, readonly: bool) -> Result<
         let target = directory(&path)?;
         let flags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        move_mount(detached.as_fd(), "", target.as_fd(), "", flags)?;
-        if readonly {
-            let flags = MountFlags::BIND | MountFlags::RDONLY;
-            mount_remount(format!("/{path}"), flags, "")?;
-        }
-        Ok(())
+        move_mount(detached.as_fd(), "", target.as_fd(), "", flags)
     });
     done.map_err(|error| {
         let hint = match error {
@@ -132,27 +136,38 @@ fn attach(init: u32, detached: OwnedFd, path: String, readonly: bool) -> Result<
     })
 }
 
-/// Does something in a mount namespace, in a thread of its own that ends with it.
+/// Does something in a mount namespace, in a thread of its own that ends with it; in a new one,
+/// which ends with the thread, unless there is one.
 fn apart<T: Send>(
     namespace: Option<File>,
     act: impl FnOnce() -> Result<T, Errno> + Send,
 ) -> Result<T, Errno> {
-    let Some(namespace) = namespace else {
-        return act();
-    };
     thread::scope(|scope| {
         let worker = scope.spawn(|| {
-            // A thread that shares its working directory cannot change its mount namespace.
-            #[expect(
-                deprecated,
-                reason = "only descriptors make it unsafe, and those stay shared here"
-            )]
-            rustix::thread::unshare(UnshareFlags::FS)?;
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
+            match namespace {
+                Some(namespace) => {
+                    // A thread that shares its working directory cannot change its namespace.
+                    own(UnshareFlags::FS)?;
+                    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
+                }
+                None => {
+                    own(UnshareFlags::FS | UnshareFlags::NEWNS)?;
+                    let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+                    mount_change("/", flags)?;
+                }
+            }
             act()
         });
         worker.join().unwrap_or(Err(Errno::IO))
     })
+}
+
+fn own(what: UnshareFlags) -> Result<(), Errno> {
+    #[expect(
+        deprecated,
+        reason = "only descriptors make it unsafe, and those stay shared here"
+    )]
+    rustix::thread::unshare(what)
 }
 
 /// A directory below the root, made where it is missing.
@@ -171,13 +186,4 @@ fn directory(path: &str) -> Result<OwnedFd, Errno> {
         current = next;
     }
     Ok(current)
-}
-
-/// Whether something is mounted at a path of a container.
-fn is_mounted(init: u32, path: &str) -> bool {
-    let mounts = std::fs::read_to_string(format!("/proc/{init}/mountinfo")).unwrap_or_default();
-    let field = super::text::escaped(path);
-    mounts
-        .lines()
-        .any(|line| line.split_whitespace().nth(4) == Some(&field))
 }

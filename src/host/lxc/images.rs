@@ -46,11 +46,15 @@ pub(super) fn make(
         "nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner={}:{}",
         owner.0, owner.1
     );
-    Job::new(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", &options])
+    let made = Job::new(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", &options])
         .with([&scratch])
         .stdin(lock)
-        .run()?;
-    fs::rename(&scratch, path).map_err(|error| at("cannot name", path, &error))
+        .run();
+    if let Err(error) = made {
+        let _ = remove(&scratch);
+        return Err(error);
+    }
+    rename(&scratch, path)
 }
 
 /// Copies an image, holes as holes.
@@ -68,7 +72,22 @@ pub(super) fn copy(from: &Path, to: &Path, lock: &File) -> Result<(), HostError>
     }
     fs::set_permissions(&scratch, fs::Permissions::from_mode(PRIVATE))
         .map_err(|error| at("cannot set the permissions of", &scratch, &error))?;
-    fs::rename(&scratch, to).map_err(|error| at("cannot name", to, &error))
+    // What the journal calls done must be there after the power was cut.
+    let synced = File::open(&scratch).and_then(|file| file.sync_all());
+    synced.map_err(|error| at("cannot write out", &scratch, &error))?;
+    rename(&scratch, to)
+}
+
+/// Gives something its name, for good: also when the power is cut right after.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), HostError> {
+    let renamed = || -> io::Result<()> {
+        fs::rename(from, to)?;
+        match to.parent() {
+            Some(dir) => File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    renamed().map_err(|error| at("cannot name", to, &error))
 }
 
 /// The name of an image that is not whole yet.
@@ -273,11 +292,14 @@ pub(super) fn remove_dir(path: &Path) -> Result<(), HostError> {
     }
 }
 
-/// Writes a file so that it is either the old or the new one.
+/// Writes a file so that it is either the old or the new one, with the permissions of the old.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), HostError> {
     let scratch = scratch(path);
     let written = || -> io::Result<()> {
         let mut file = File::create(&scratch)?;
+        if let Ok(old) = fs::metadata(path) {
+            file.set_permissions(old.permissions())?;
+        }
         io::Write::write_all(&mut file, text.as_bytes())?;
         file.sync_data()?;
         fs::rename(&scratch, path)
@@ -296,5 +318,23 @@ pub(super) fn existing(path: Option<PathBuf>, volume: &str) -> Result<PathBuf, H
         None => Err(failure::permanent(format!(
             "'{volume}' does not name a volume of this host"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_read_a_file_stays_so_when_it_is_written_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("config");
+        write(&path, "old").expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("set");
+        write(&path, "new").expect("written");
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o640);
+        assert_eq!(fs::read_to_string(&path).expect("there"), "new");
+        assert_eq!(fs::read_dir(dir.path()).expect("there").count(), 1);
     }
 }

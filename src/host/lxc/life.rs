@@ -6,168 +6,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::HostError;
-use super::super::process::Job;
 use super::failure::{at, transient};
-use super::guest::{Guest, loop_path, volume_point};
+use super::guest::{Guest, loop_path};
 use super::images;
-use super::inside::{Inside, Push};
+use super::inside::Inside;
 use super::layout::RECEIPTS;
 use super::make::volumes;
 use super::observe::{self, Instance};
 use super::work::Work;
 use crate::domain::observed::{ObservedContainer, Receipts, Status};
-use crate::domain::refusal::FailureKind;
 use crate::domain::setting::{Key, Settings, Value};
 
-/// How long an init may take until it answers.
-const READY: Duration = Duration::from_secs(60);
 /// How long it may take to stop when asked, in seconds; then it is stopped hard.
 const STOP: &str = "30";
 const STOPPED: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// `$1` where volumes are mounted, then pairs of an image and its place, `--`, and the command.
-/// All of it in a mount namespace of the container's monitor:
-/// when that ends, for whatever reason, the kernel lets go of mounts and loop devices.
-const START: &str = r#"
-points=$1
-shift
-if [ "$1" != -- ]; then
-    mkdir -p "$points"
-    mount -t tmpfs -o size=64k,mode=755 none "$points"
-    while [ "$1" != -- ]; do
-        mkdir "$2"
-        mount -o loop "$1" "$2"
-        shift 2
-    done
-fi
-shift
-exec "$@"
-"#;
-
 impl Work<'_> {
-    /// Starts it, and waits until its init answers.
-    pub(super) fn start(&self, next: &ObservedContainer) -> Result<(), HostError> {
-        let mut guest = self.config()?;
-        guest.settings = next.settings.clone();
-        self.write(&guest)?;
-        self.write_running(&Guest {
-            instance: None,
-            ..guest.clone()
-        })?;
-        self.launch(&guest)?;
-        self.ready(&guest)
-    }
-
-    fn launch(&self, guest: &Guest) -> Result<(), HostError> {
-        let log = self.layout().log(self.ctid);
-        images::remove(&log)?;
-        let mut pairs = Vec::new();
-        for (key, volume, _) in volumes(&guest.settings) {
-            let image = images::existing(self.layout().volume(&volume), &volume.to_string())?;
-            images::released(&image)?;
-            if let Key::Mount(slot) = key {
-                pairs.push(image.into_os_string());
-                pairs.push(volume_point(self.layout(), self.ctid, slot).into());
-            }
-        }
-        let points = self.layout().mounts(self.ctid);
-        let started = Job::new([
-            "unshare",
-            "--mount",
-            "--propagation",
-            "slave",
-            "sh",
-            "-euc",
-            START,
-        ])
-        .with(["phoenix-start"])
-        .with([points])
-        .with(pairs)
-        .with(["--", "lxc-start", "-d", "-P"])
-        .with([&self.layout().dir])
-        .with(["-n", &self.ctid.to_string(), "-l", "WARN", "-o"])
-        .with([&log])
-        .stdin(self.lock())
-        .failing_as(FailureKind::Transient)
-        .run();
-        started.map(drop).map_err(|error| {
-            // Until the monitor has ended, the container would be taken for a running one.
-            if let Err(left) = self.gone(&guest.settings) {
-                tracing::warn!(ctid = %self.ctid, %left, "something of the failed start is left");
-            }
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            let errors: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
-            let first = errors.first().and_then(|line| line.rsplit(" - ").next());
-            let why = first.map(|first| format!(": {first}")).unwrap_or_default();
-            HostError {
-                message: format!("the container does not start{why}"),
-                output: format!("{}\n{}", error.output, errors.join("\n"))
-                    .trim()
-                    .to_owned(),
-                ..error
-            }
-        })
-    }
-
-    /// Waits until its init answers, then notes which process it is and gives the container what
-    /// belongs into its files.
-    pub(super) fn ready(&self, guest: &Guest) -> Result<(), HostError> {
-        let began = Instant::now();
-        loop {
-            let answered = self.inside(["true"]).deadline(READY).run();
-            match answered {
-                Ok(_) => break,
-                Err(error) if began.elapsed() > READY => return Err(error),
-                Err(error) => {
-                    if !observe::running(self.dialect)?.contains(&self.ctid) {
-                        return Err(HostError {
-                            kind: FailureKind::Transient,
-                            message: "the container stopped right after its start".to_owned(),
-                            ..error
-                        });
-                    }
-                    thread::sleep(PAUSE);
-                }
-            }
-        }
-        let init = observe::init_of(self.dialect, self.ctid)?;
-        let init = init.ok_or_else(|| transient("the container stopped right after its start"))?;
-        self.note_running(guest, &guest.settings.clone(), init)?;
-        self.files(guest, init)
-    }
-
-    /// Its name and its name servers.
-    fn files(&self, guest: &Guest, init: u32) -> Result<(), HostError> {
-        let inside = Inside::of(init, guest.root())
-            .map_err(|_| transient("the container stopped right after its start"))?;
-        inside.sweep();
-        if let Some(Value::Text(name)) = guest.settings.get(&Key::Hostname) {
-            name_file(&inside, name)?;
-        }
-        if let Some(Value::Text(servers)) = guest.settings.get(&Key::Nameserver) {
-            let lines: String = servers
-                .split(' ')
-                .map(|server| format!("nameserver {server}\n"))
-                .collect();
-            let push = Push {
-                name: "resolv.conf",
-                content: lines.as_bytes(),
-                mode: 0o644,
-            };
-            inside.replace("etc", &push)?;
-        }
-        for value in guest.settings.values() {
-            if let Value::Net(net) = value
-                && net.ip.as_deref() == Some("dhcp")
-            {
-                self.inside(["sh", "-c", DHCP, "phoenix-dhcp", &net.name])
-                    .run()?;
-            }
-        }
-        Ok(())
-    }
-
     /// Asks its init to stop, stops it hard after a while, and waits until it has let go of
     /// everything.
     pub(super) fn stop(&self, seen: &ObservedContainer) -> Result<(), HostError> {
@@ -184,7 +39,7 @@ impl Work<'_> {
         self.gone(&seen.settings)
     }
 
-    fn gone(&self, settings: &Settings) -> Result<(), HostError> {
+    pub(super) fn gone(&self, settings: &Settings) -> Result<(), HostError> {
         let began = Instant::now();
         while observe::running(self.dialect)?.contains(&self.ctid) {
             if began.elapsed() > STOPPED {
@@ -228,10 +83,9 @@ impl Work<'_> {
         let taken = images::write(&partial.join("config"), &text)
             .and_then(|()| self.remember(&partial.join(RECEIPTS), seen.receipts.as_ref()))
             .and_then(|()| self.copies(seen, &guest, name));
-        let taken = taken.and_then(|()| {
-            fs::rename(&partial, &whole).map_err(|error| at("cannot name", &whole, &error))
-        });
+        let taken = taken.and_then(|()| images::rename(&partial, &whole));
         if let Err(error) = taken {
+            let error = self.for_want_of_room(&guest.settings, error);
             self.unlock()?;
             return Err(error);
         }
@@ -329,9 +183,19 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Finishes for a running container what an earlier phoenix could not: a start that it did
-    /// not see the end of, the files of a script that was killed.
-    pub(super) fn settle(&self) -> Result<(), HostError> {
+    /// Finishes what an earlier phoenix could not: files that it was writing, and, of a running
+    /// container, a start that it did not see the end of, the files of a script that was killed.
+    pub(super) fn settle(&self, runs: bool) -> Result<(), HostError> {
+        for path in [
+            self.layout().config(self.ctid),
+            self.layout().running(self.ctid),
+            self.layout().receipts(self.ctid),
+        ] {
+            images::remove(&images::scratch(&path))?;
+        }
+        if !runs {
+            return Ok(());
+        }
         let path = self.layout().running(self.ctid);
         let Some(guest) = observe::read(self.dialect, self.ctid, &path)? else {
             // A person started it, and phoenix never did.
@@ -340,6 +204,7 @@ impl Work<'_> {
         let Some(instance) = Instance::of(self.dialect, self.ctid)? else {
             return Ok(());
         };
+        self.unplug_half_made()?;
         if guest.instance.is_none() {
             tracing::info!(ctid = %self.ctid, "finishing a start that was interrupted");
             return self.ready(&guest);
@@ -362,17 +227,6 @@ impl Drop for Frozen<'_> {
     }
 }
 
-/// The file that an init takes the container's name from.
-pub(super) fn name_file(inside: &Inside, name: &str) -> Result<(), HostError> {
-    let content = format!("{name}\n");
-    let push = Push {
-        name: "hostname",
-        content: content.as_bytes(),
-        mode: 0o644,
-    };
-    inside.replace("etc", &push)
-}
-
 /// Writes out the file system at a path of a container.
 fn flush(init: u32, path: &str) -> Result<(), rustix::io::Errno> {
     use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2, syncfs};
@@ -381,13 +235,3 @@ fn flush(init: u32, path: &str) -> Result<(), rustix::io::Errno> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     syncfs(openat2(&root, path, flags, Mode::empty(), resolve)?)
 }
-
-/// Asks for an address with what the container has. A container with a network service of its
-/// own asks by itself.
-const DHCP: &str = r#"
-if command -v systemctl >/dev/null 2>&1; then exit 0; fi
-if command -v udhcpc >/dev/null 2>&1; then exec udhcpc -i "$1" -b -q -t 5 </dev/null >/dev/null 2>&1; fi
-if command -v dhclient >/dev/null 2>&1; then exec dhclient -1 "$1" </dev/null >/dev/null 2>&1; fi
-echo "no DHCP client (udhcpc, dhclient) in the container" >&2
-exit 1
-"#;

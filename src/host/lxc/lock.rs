@@ -5,8 +5,7 @@
 //! itself was killed: the next phoenix finds them by it, and waits for them or ends them before
 //! it looks at anything.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::thread;
@@ -58,20 +57,19 @@ pub(super) fn take(path: &Path) -> Result<Held, HostError> {
     Ok(Held { file })
 }
 
-/// Waits for what an earlier phoenix left running on a container, if anything.
+/// Takes the lock, unless another phoenix works on the container right now.
 ///
 /// # Errors
-/// When it cannot be found out.
-pub(super) fn settle(path: &Path) -> Result<(), HostError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(at("cannot open", path, &error)),
-    };
-    if !try_lock(&file, path)? && owner(&file)?.is_none() {
+/// When the file cannot be had.
+pub(super) fn take_idle(path: &Path) -> Result<Option<Held>, HostError> {
+    let file = open(path)?;
+    if !try_lock(&file, path)? {
+        if owner(&file)?.is_some() {
+            return Ok(None);
+        }
         wait_for_leftovers(&file, path)?;
     }
-    Ok(())
+    Ok(Some(Held { file }))
 }
 
 fn open(path: &Path) -> Result<File, HostError> {
@@ -130,28 +128,33 @@ fn wait_for_leftovers(file: &File, path: &Path) -> Result<(), HostError> {
     }
 }
 
-/// The phoenix that took the lock, if it lives: the kernel tells who called `flock`.
+/// The phoenix that took the lock, if it lives: the kernel tells who called `flock`. Its number
+/// may be another's by now, who then does not have the file.
 fn owner(file: &File) -> Result<Option<i32>, HostError> {
-    let inode = file
-        .metadata()
-        .map_err(|error| failure::io("cannot look at a lock", &error))?;
     let locks = fs::read_to_string("/proc/locks")
         .map_err(|error| failure::io("cannot read /proc/locks", &error))?;
-    let suffix = format!(":{}", inode.ino());
-    for line in locks
-        .lines()
-        .filter(|line| line.contains("FLOCK") && !line.contains("->"))
-    {
+    owner_in(&locks, &facts(file)?)
+}
+
+fn owner_in(locks: &str, own: &Metadata) -> Result<Option<i32>, HostError> {
+    let suffix = format!(":{}", own.ino());
+    let held = |line: &&str| line.contains("FLOCK") && !line.contains("->");
+    for line in locks.lines().filter(held) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (Some(pid), Some(place)) = (words.get(4), words.get(5)) else {
             continue;
         };
         let pid: i32 = pid.parse().unwrap_or(0);
-        if place.ends_with(&suffix) && pid > 0 && lives(pid) {
+        if place.ends_with(&suffix) && pid > 0 && lives(pid) && has_open(pid, own) {
             return Ok(Some(pid));
         }
     }
     Ok(None)
+}
+
+fn facts(file: &File) -> Result<Metadata, HostError> {
+    let facts = file.metadata();
+    facts.map_err(|error| failure::io("cannot look at a lock", &error))
 }
 
 /// Whether a process is there and not only waits to be reaped.
@@ -163,11 +166,20 @@ fn lives(pid: i32) -> bool {
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
+fn is_same(path: &Path, own: &Metadata) -> bool {
+    fs::metadata(path).is_ok_and(|facts| facts.dev() == own.dev() && facts.ino() == own.ino())
+}
+
+/// Whether a process has the file open otherwise than as its standard input.
+fn has_open(pid: i32, own: &Metadata) -> bool {
+    let files = fs::read_dir(format!("/proc/{pid}/fd"));
+    let mut files = files.into_iter().flatten().flatten();
+    files.any(|entry| entry.file_name() != "0" && is_same(&entry.path(), own))
+}
+
 /// The processes whose standard input the lock is.
 fn holders(file: &File) -> Result<Vec<i32>, HostError> {
-    let own = file
-        .metadata()
-        .map_err(|error| failure::io("cannot look at a lock", &error))?;
+    let own = facts(file)?;
     let mut found = Vec::new();
     let entries =
         fs::read_dir("/proc").map_err(|error| failure::io("cannot read /proc", &error))?;
@@ -175,9 +187,7 @@ fn holders(file: &File) -> Result<Vec<i32>, HostError> {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
             continue;
         };
-        let same = fs::metadata(entry.path().join("fd/0"))
-            .is_ok_and(|facts| facts.dev() == own.dev() && facts.ino() == own.ino());
-        if same {
+        if is_same(&entry.path().join("fd/0"), &own) {
             found.push(pid);
         }
     }
@@ -206,5 +216,37 @@ mod tests {
         take(&path).expect("the background process does not hold it up");
         let pid = Pid::from_raw(pid).expect("a process id");
         kill_process(pid, Signal::KILL).expect("it still runs");
+    }
+
+    #[test]
+    fn a_number_that_is_anothers_by_now_owns_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("900");
+        let held = take(&path).expect("free");
+        let own = facts(held.file()).expect("there");
+        let of = |pid: u32| {
+            let locks = format!(
+                "1: FLOCK  ADVISORY  WRITE {pid} fe:00:{} 0 EOF\n",
+                own.ino()
+            );
+            owner_in(&locks, &own).expect("read")
+        };
+        let me = std::process::id();
+        assert_eq!(of(me), i32::try_from(me).ok());
+        let mut other = Job::new(["sleep", "60"]).spawn().expect("it starts");
+        assert_eq!(of(other.id()), None, "it lives, and has another file");
+        other.kill().expect("killed");
+        other.wait().expect("reaped");
+        assert_eq!(of(other.id()), None);
+    }
+
+    #[test]
+    fn what_another_works_on_is_passed_over() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("900");
+        let held = take(&path).expect("free");
+        assert!(take_idle(&path).expect("looked at").is_none());
+        drop(held);
+        assert!(take_idle(&path).expect("looked at").is_some());
     }
 }

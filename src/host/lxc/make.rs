@@ -137,6 +137,14 @@ impl Work<'_> {
                 whole.display()
             )));
         }
+        if observe::running(self.dialect)?.contains(&self.ctid) {
+            return Err(permanent(format!(
+                "a container {0} still runs here, though its files are gone; stop it: lxc-stop -k \
+                 -P {1} -n {0}",
+                self.ctid,
+                self.layout().dir.display()
+            )));
+        }
         for (_, volume, _) in volumes(&guest.settings) {
             images::set_aside(&self.place(&volume)?)?;
         }
@@ -146,10 +154,9 @@ impl Work<'_> {
             .and_then(|()| self.remember(&creating.join(RECEIPTS), receipts))
             .and_then(|()| fill(guest))
             .and_then(|()| images::write(&config, &guest.print(self.dialect, self.ctid)))
-            .and_then(|()| {
-                fs::rename(&creating, &whole).map_err(|error| at("cannot name", &whole, &error))
-            });
+            .and_then(|()| images::rename(&creating, &whole));
         if let Err(error) = made {
+            let error = self.for_want_of_room(&guest.settings, error);
             self.discard()?;
             return Err(error);
         }
@@ -169,6 +176,7 @@ impl Work<'_> {
     /// Destroys the container with its volumes and snapshots; it must not run. It has another
     /// name from the beginning, so that nobody takes half of it for the whole.
     pub(super) fn destroy(&self) -> Result<(), HostError> {
+        self.unplug_all()?;
         let (whole, going) = (
             self.layout().container(self.ctid),
             self.layout().destroying(self.ctid),
@@ -176,7 +184,7 @@ impl Work<'_> {
         if whole.exists() {
             // What is left of an earlier one of the same id.
             self.clear(&going)?;
-            fs::rename(&whole, &going).map_err(|error| at("cannot name", &going, &error))?;
+            images::rename(&whole, &going)?;
         }
         self.clear(&going)?;
         self.discard()

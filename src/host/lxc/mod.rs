@@ -18,8 +18,11 @@ mod make;
 mod observe;
 mod open;
 mod reader;
+mod room;
 mod scripts;
+mod start;
 mod text;
+mod veth;
 mod work;
 
 use std::fs;
@@ -34,6 +37,7 @@ use crate::domain::observed::{ObservedWorld, Status};
 
 use self::failure::at;
 use self::guest::Dialect;
+use self::layout::ctid_of;
 use self::work::Work;
 
 pub use self::open::{LxcNeeds, LxcOptions, Unusable};
@@ -163,13 +167,19 @@ impl Host for LxcHost {
 impl LxcHost {
     /// Waits for what an earlier phoenix left running, and finishes what it could not.
     fn settle(&self) -> Result<(), HostError> {
-        let locks = self.dialect.layout.locks();
-        for entry in fs::read_dir(&locks).into_iter().flatten().flatten() {
-            lock::settle(&entry.path())?;
+        let layout = &self.dialect.layout;
+        let names = fs::read_dir(layout.locks()).into_iter().flatten().flatten();
+        let worked_on = names.filter_map(|entry| ctid_of(&entry.file_name().to_string_lossy()));
+        let worked_on: Vec<Ctid> = worked_on.collect();
+        for ctid in &worked_on {
+            lock::take_idle(&layout.lock(*ctid))?;
         }
-        for ctid in observe::running(&self.dialect)? {
-            let held = lock::take(&self.dialect.layout.lock(ctid))?;
-            self.work(ctid, &held).settle()?;
+        let running = observe::running(&self.dialect)?;
+        for ctid in worked_on {
+            // What another phoenix, with a journal of its own, works on is its own to finish.
+            if let Some(held) = lock::take_idle(&layout.lock(ctid))? {
+                self.work(ctid, &held).settle(running.contains(&ctid))?;
+            }
         }
         Ok(())
     }

@@ -7,6 +7,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{
+    AtFlags, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, open, openat2, statx,
+};
+use rustix::io::Errno;
+
 use super::super::process::Job;
 use super::super::sockets;
 use super::super::{HostError, ObserveRequest};
@@ -18,7 +23,8 @@ use super::layout::{Presence, RECEIPTS, file_name};
 use crate::domain::ids::Ctid;
 use crate::domain::model::{undestroyed, unfinished};
 use crate::domain::observed::{Lock, ObservedContainer, ObservedWorld, Receipts, Snapshot, Status};
-use crate::domain::setting::{Changes, Key, Settings};
+use crate::domain::options::Source;
+use crate::domain::setting::{Changes, Key, Settings, Value};
 
 /// Looks at the host and at containers.
 pub(super) fn look(
@@ -187,9 +193,37 @@ impl Instance {
                 }
             } else if noted != filed {
                 pending.insert(key.clone(), filed.cloned());
+            } else if let Some(Value::Mount(mount)) = noted
+                && matches!(mount.source, Source::Host(_))
+                && !self.has_mounted(&mount.path)
+            {
+                // Somebody took it away inside. A volume is never missed so: a new one, empty,
+                // would come in its place.
+                live.remove(key);
             }
         }
         (live, pending)
+    }
+
+    /// Whether something is mounted at a path of it. A kernel that does not tell is believed to
+    /// have mounted what it was told to.
+    pub(super) fn has_mounted(&self, path: &str) -> bool {
+        let looked = || -> Result<bool, Errno> {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = open(format!("/proc/{}/root", self.init), flags, Mode::empty())?;
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let place = match openat2(&root, path, flags, Mode::empty(), resolve) {
+                Err(Errno::NOENT) => return Ok(false),
+                found => found?,
+            };
+            let facts = statx(&place, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+            let told = facts
+                .stx_attributes_mask
+                .contains(StatxAttributes::MOUNT_ROOT);
+            Ok(!told || facts.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+        };
+        looked().unwrap_or(true)
     }
 
     /// What the kernel says of its limits.

@@ -157,7 +157,7 @@ impl LxcHost {
         let dialect = Dialect {
             layout,
             cgroups: Cgroups::probe(),
-            apparmor: apparmor(),
+            apparmor: apparmor(Path::new("/sys/module/apparmor/parameters/enabled")),
             common: Path::new("/usr/share/lxc/config/common.conf").exists(),
         };
         Ok(Self {
@@ -174,9 +174,8 @@ fn installed(tool: &str) -> bool {
         .any(|dir| Path::new(dir).join(tool).is_file())
 }
 
-fn apparmor() -> bool {
-    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
-    enabled.is_ok_and(|text| text.trim() == "Y")
+fn apparmor(enabled: &Path) -> bool {
+    fs::read_to_string(enabled).is_ok_and(|text| text.trim() == "Y")
 }
 
 fn prepared(dir: &Path, make: bool) -> Result<Layout, Unusable> {
@@ -242,4 +241,20 @@ fn identity(layout: &Layout, new: Option<Uuid>) -> Result<Option<String>, HostEr
     };
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     Ok(Some(format!("lxc {} {own}", machine.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apparmor_is_there_if_the_kernel_says_yes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("enabled");
+        assert!(!apparmor(&file));
+        for (text, there) in [("Y\n", true), ("N\n", false)] {
+            fs::write(&file, text).expect("written");
+            assert_eq!(apparmor(&file), there, "{text}");
+        }
+    }
 }

@@ -226,15 +226,15 @@ fn a_destruction_that_broke_off_is_brought_to_its_end() {
 }
 
 #[test]
-fn a_backup_is_waited_for_and_then_named() {
+fn a_backup_is_named() {
     let node = Node::new();
     node.conf(100, "lock: backup\nmemory: 1\n[s1]\nlock: create\n");
-    let done = node.act("backup", &["100", "0"], "");
+    let done = node.act("backup", &["100"], "");
     assert_ne!(done.code, 0);
     assert!(done.said.contains("CT is locked (backup)"), "{}", done.said);
     // A snapshot's lock is none of the container.
     node.conf(100, "memory: 1\n[s1]\nlock: backup\n");
-    assert_eq!(node.act("backup", &["100", "0"], "").code, 0);
+    assert_eq!(node.act("backup", &["100"], "").code, 0);
 }
 
 #[test]
