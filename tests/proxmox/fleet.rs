@@ -205,8 +205,8 @@ impl Fleet {
     }
 
     /// Starts a run in a process group of its own, as the victim of whatever strikes.
-    pub fn start(&self, verb: &str) -> Child {
-        let mut command = self.command(&[verb]);
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
         command
             .process_group(0)
             .stdout(Stdio::null())
@@ -218,8 +218,13 @@ impl Fleet {
 
     /// A run during which something strikes; whether it came to its end all the same.
     pub fn struck(&self, point: &str) -> bool {
+        self.struck_at(point, &["apply"])
+    }
+
+    /// The same for any command.
+    pub fn struck_at(&self, point: &str, arguments: &[&str]) -> bool {
         self.site.write("standin/point", point);
-        let mut child = self.start("apply");
+        let mut child = self.start(arguments);
         let status = child.wait().expect("it ends");
         let _ = fs::remove_file(self.site.path("standin/victim"));
         let unused = fs::remove_file(self.site.path("standin/point")).is_ok();

@@ -240,6 +240,12 @@ pub const MISFITS: &[(&str, &str, &str, Deed)] = &[
             ],
         ),
     ),
+    (
+        "14",
+        "pct config 400",
+        UNRECORDED,
+        Deed::Before(&[&["volume", "mnt/btr/images/400/vm-400-disk-0.raw"]]),
+    ),
     ("14", "pct rescan", NOT_USED, Deed::Nothing),
     (
         "14",

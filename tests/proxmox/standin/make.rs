@@ -1,6 +1,6 @@
 //! `pct create`, `pct clone`, `pct destroy`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
@@ -210,29 +210,46 @@ pub fn destroy(node: &Node, call: &Call, options: &Options) -> Outcome {
     model::operated(&world, ctid, &model::Operation::Destroy)
         .map_err(|refusal| refused(node, &refusal))?;
     let _ = pause(node);
-    call.middle(node);
-    let named: BTreeSet<String> = file
-        .snapshots
-        .values()
-        .chain([&file.live, &file.pending])
-        .flat_map(|part| part.keys.values())
-        .map(|text| text.split(',').next().unwrap_or_default().to_owned())
+    let mut named: Vec<String> = volumes(&world.containers[&ctid].settings)
+        .into_iter()
+        .map(|(_, volid, _)| volid)
         .collect();
-    let named: BTreeSet<_> = named
+    let unused = file
+        .live
+        .keys
         .iter()
-        .filter(|text| !text.starts_with('/'))
-        .filter_map(|volid| node.volume(volid))
-        .collect();
-    for path in tree::all(node, ctid) {
+        .filter(|(key, _)| key.starts_with("unused"));
+    named.extend(unused.map(|(_, volid)| volid.clone()));
+    if named.is_empty() {
+        call.middle(node);
+    }
+    for (at, volid) in named.iter().enumerate() {
+        let path = node.volume(volid).filter(|path| path.is_dir());
+        let path = path.ok_or_else(|| no_volume(node, volid))?;
         let name = path
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let whole = path.with_file_name(name.split('@').next().unwrap_or_default());
-        if named.contains(&whole) || options.flag("destroy-unreferenced-disks") {
-            tree::remove(&path);
+        for other in tree::all(node, ctid) {
+            let other_name = other
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if other == path || other_name.starts_with(&format!("{name}@")) {
+                tree::remove(&other);
+            }
         }
+        // It dies with volumes freed, and its configuration as it was.
+        if at == 0 {
+            call.middle(node);
+        }
+    }
+    if options.flag("destroy-unreferenced-disks") {
+        tree::all(node, ctid)
+            .iter()
+            .for_each(|path| tree::remove(path));
     }
     if options.flag("purge") {
         say(&format!("purging CT {ctid} from related configurations.."));
@@ -240,4 +257,29 @@ pub fn destroy(node: &Node, call: &Call, options: &Options) -> Outcome {
     fs::remove_file(node.conf(ctid)).expect("it is removed");
     call.effect(node, "destroy", &ctid.to_string());
     Ok(())
+}
+
+/// What each kind of storage says when a volume is not there any more.
+fn no_volume(node: &Node, volid: &str) -> Failure {
+    let (storage, name) = volid.split_once(':').unwrap_or_default();
+    let kind = node
+        .storages()
+        .remove(storage)
+        .map(|(kind, _)| kind)
+        .unwrap_or_default();
+    let path = node.volume(volid).unwrap_or_default();
+    let path = path
+        .strip_prefix(&node.root)
+        .unwrap_or(&path)
+        .display()
+        .to_string();
+    let text = match kind.as_str() {
+        "btrfs" => format!(
+            "command 'btrfs subvolume delete -- /{}' failed: ERROR: Could not statfs: No such file or directory",
+            path.trim_end_matches(".raw")
+        ),
+        "zfspool" => format!("zfs error: cannot open 'tank/disks/{name}': dataset does not exist"),
+        _ => format!("disk image '/{path}' does not exist"),
+    };
+    Failure::new(255, text)
 }
