@@ -186,10 +186,7 @@ fn a_container_is_stopped_and_destroyed() {
     // Its own refusal is its own.
     let node = Node::new();
     node.conf(100, "rootfs: local:100/x.raw,size=1G\n");
-    node.program(
-        "pct",
-        "echo \"storage 'gone' does not exist\"; exit 255",
-    );
+    node.program("pct", "echo \"storage 'gone' does not exist\"; exit 255");
     assert_eq!(node.act("destroy", &["100", "10"], "").code, 255);
     assert_eq!(
         node.read("etc/pve/nodes/pve1/lxc/100.conf"),
