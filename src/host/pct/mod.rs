@@ -60,8 +60,8 @@ pub struct PctHost {
 struct Known {
     /// The node's own facts, without directories: they hold for a run.
     facts: Option<HostFacts>,
-    /// Volume ids of template archives by file name.
-    archives: BTreeMap<String, String>,
+    /// Volume ids of template archives.
+    archives: BTreeSet<String>,
     /// The storage that a template is downloaded to when none is named.
     template_storage: Option<String>,
     /// The containers, with the texts that were compared.
@@ -202,11 +202,7 @@ impl PctHost {
         let host = facts.clone();
         facts.directories.clear();
         let mut known = self.known();
-        known.archives = look
-            .templates
-            .iter()
-            .map(|volid| (world::archive(volid).to_owned(), volid.clone()))
-            .collect();
+        known.archives = look.templates.iter().cloned().collect();
         known.template_storage = look.template_storages.first().cloned();
         known.facts = Some(facts);
         known.running = look.running;
