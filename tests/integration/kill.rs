@@ -474,8 +474,10 @@ fn killed_around_each_kind_of_action_it_goes_on() {
         .flat_map(|(_, processes)| processes)
         .map(|faults| faults[0]["kind"].as_str().expect("a kind").to_owned())
         .collect();
-    let known = phoenix::domain::action::Action::KINDS;
-    assert_eq!(kinds, known.map(str::to_owned).into(), "a kind is left out");
+    // No run of `apply` destroys; `cli::destroy` kills the command that does.
+    let known = phoenix::domain::action::Action::KINDS.into_iter();
+    let applied = known.filter(|kind| *kind != "destroy").map(str::to_owned);
+    assert_eq!(kinds, applied.collect(), "a kind is left out");
     let met_on_host = AtomicUsize::new(0);
     all(&faulty_stories(), |(declared, processes)| {
         let site = Site::new(&fleet);
