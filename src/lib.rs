@@ -5,6 +5,8 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod engine;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod host;
 pub mod journal;
 pub mod plan;

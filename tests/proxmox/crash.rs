@@ -197,6 +197,37 @@ pub fn what_is_still_at_work_is_waited_for() {
     });
 }
 
+/// A destruction is killed at every call: nothing of the container is left in the end, and the
+/// others are as they were.
+pub fn a_destruction_is_killed() {
+    let mut points = Vec::new();
+    for call in 1..=2 {
+        for place in ["before", "middle", "after"] {
+            for what in ["kill-all", "kill-phoenix", "kill-tool"] {
+                points.push((call, place, what));
+            }
+        }
+    }
+    in_turn(&points, |(call, place, what)| {
+        let fleet = Fleet::of(2);
+        fleet.apply();
+        let point = format!("{} {place} {what}", fleet.calls() + call);
+        let id = fleet.id(1);
+        let whole = fleet.world();
+        let (kept, _) = whole.split_once("== CT1").expect("two containers");
+        let words = ["destroy", id.as_str(), "--yes"];
+        if !fleet.struck_at(&point, &words) && fleet.next() == "resume" {
+            fleet.ok(&["resume"]);
+        }
+        fleet.ok(&words);
+        same(&fleet.world(), kept, &point);
+        let node = fleet.site.node();
+        let left = crate::standin::volumes(&node, id.parse().expect("an id"));
+        assert!(left.is_empty(), "{point}: {left:?} are left");
+        fleet.ok(&["journal", "verify"]);
+    });
+}
+
 /// Killed again and again after times that have nothing to do with what it is at.
 pub fn killed_at_any_moment() {
     let rounds: Vec<u64> = (0..6).collect();
@@ -205,7 +236,7 @@ pub fn killed_at_any_moment() {
         fleet.site.write("standin/delay", "60");
         let mut moment = 150 + 97 * round;
         for _ in 0..4 {
-            let mut child = fleet.start(fleet.next());
+            let mut child = fleet.start(&[fleet.next()]);
             std::thread::sleep(Duration::from_millis(moment % 900));
             let pid = Pid::from_child(&child);
             let _ = kill_process(pid, Signal::KILL);

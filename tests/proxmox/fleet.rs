@@ -52,7 +52,11 @@ impl Fleet {
         fleet.set(1, "start_at_boot", json!(true));
         fleet.set(2, "dependencies", json!([(base + 1).to_string()]));
         fleet.set(2, "application_script", json!("setup.sh"));
-        fleet.set(2, "health_check_command", json!("test -e /root/ran"));
+        fleet.set(
+            2,
+            "health_check",
+            json!({ "command": ["test", "-e", "/root/ran"] }),
+        );
         fleet.set(2, "lxc_options", json!(["lxc.cap.drop=sys_rawio"]));
         let mounts = json!({ (base + 2).to_string(): "/srv/site" });
         let shared = fleet.site.path("srv/site").display().to_string();
@@ -201,8 +205,8 @@ impl Fleet {
     }
 
     /// Starts a run in a process group of its own, as the victim of whatever strikes.
-    pub fn start(&self, verb: &str) -> Child {
-        let mut command = self.command(&[verb]);
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
         command
             .process_group(0)
             .stdout(Stdio::null())
@@ -214,8 +218,13 @@ impl Fleet {
 
     /// A run during which something strikes; whether it came to its end all the same.
     pub fn struck(&self, point: &str) -> bool {
+        self.struck_at(point, &["apply"])
+    }
+
+    /// The same for any command.
+    pub fn struck_at(&self, point: &str, arguments: &[&str]) -> bool {
         self.site.write("standin/point", point);
-        let mut child = self.start("apply");
+        let mut child = self.start(arguments);
         let status = child.wait().expect("it ends");
         let _ = fs::remove_file(self.site.path("standin/victim"));
         let unused = fs::remove_file(self.site.path("standin/point")).is_ok();

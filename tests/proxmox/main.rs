@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         crash::killed_at_every_call,
         crash::the_tool_alone_is_killed,
         crash::what_is_still_at_work_is_waited_for,
+        crash::a_destruction_is_killed,
         crash::killed_at_any_moment,
         laws::converges_and_then_does_nothing,
         laws::drift_by_hand_is_found_and_corrected,

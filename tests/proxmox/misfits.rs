@@ -9,9 +9,6 @@ const REFUSED: &str = "the kernel of the recording machine refused it";
 const UNRECORDED: &str = "a command before it was not recorded";
 const PARALLEL: &str = "of two commands at once the other one's end was written down first";
 
-const NOT_KILLED: &str =
-    "phoenix never rolls back and never destroys what is whole; how these die is not played";
-
 /// What a person wrote into the file of container 103.
 const HAND_WRITTEN: &str = "# hand comment
 #second
@@ -188,19 +185,44 @@ pub const MISFITS: &[(&str, &str, &str, Deed)] = &[
         UNRECORDED,
         Deed::Before(&[&["destroy", "107"]]),
     ),
-    ("13", "pct rollback 105 k3", NOT_KILLED, Deed::End),
+    (
+        "13",
+        "pct rollback 105 k3",
+        UNRECORDED,
+        Deed::Before(&[&["unlock", "105"], &["clean", "107"], &["clean", "109"]]),
+    ),
+    (
+        "13",
+        "pct rescan",
+        NOT_USED,
+        Deed::Edit(
+            "105",
+            &[(
+                "swap: 512\n",
+                "swap: 512\nunused0: local:105/vm-105-disk-0.raw\n",
+            )],
+        ),
+    ),
+    (
+        "13",
+        "pct destroy 105",
+        "it was killed behind the last of its effects",
+        Deed::Instead(&[&["clean", "105"]]),
+    ),
+    (
+        "13",
+        "pct destroy 106",
+        UNRECORDED,
+        Deed::Before(&[
+            &["set", "106", "--mp0", "local:1,mp=/a"],
+            &["set", "106", "--mp1", "local:1,mp=/b"],
+        ]),
+    ),
     (
         "14",
         "pct config 103",
         UNRECORDED,
-        Deed::Before(&[
-            &["unlock", "105"],
-            &["stop", "105"],
-            &["destroy", "105"],
-            &["destroy", "106"],
-            &["clean", "109"],
-            &["write", "103", HAND_WRITTEN],
-        ]),
+        Deed::Before(&[&["clean", "106"], &["write", "103", HAND_WRITTEN]]),
     ),
     (
         "14",
@@ -239,6 +261,12 @@ pub const MISFITS: &[(&str, &str, &str, Deed)] = &[
                 ),
             ],
         ),
+    ),
+    (
+        "14",
+        "pct config 400",
+        UNRECORDED,
+        Deed::Before(&[&["volume", "mnt/btr/images/400/vm-400-disk-0.raw"]]),
     ),
     ("14", "pct rescan", NOT_USED, Deed::Nothing),
     (

@@ -79,11 +79,11 @@ fn masked(text: &str, given: &str) -> String {
 pub enum Deed {
     /// It is left out.
     Nothing,
-    /// It is left out, and everything behind it in its session.
-    End,
     /// It is left out, and the configuration becomes what it came to there: texts in the file of
     /// a container are replaced.
     Edit(&'static str, &'static [(&'static str, &'static str)]),
+    /// These are run in its place, as with [`Deed::Before`].
+    Instead(&'static [&'static [&'static str]]),
     /// It is run while somebody else holds the lock file.
     Held(&'static str),
     /// These commands, which the recorder did not write down, are run before it; `write` puts a
@@ -110,14 +110,12 @@ impl Replay {
         Some(deed)
     }
 
-    /// Whether the session goes on.
-    fn play(&mut self, session: &str, entry: &Entry) -> bool {
+    fn play(&mut self, session: &str, entry: &Entry) {
         let command = entry.words.join(" ");
         let mut held = None;
         match self.misfit(session, &command) {
             None => {}
-            Some(Deed::Nothing) => return true,
-            Some(Deed::End) => return false,
+            Some(Deed::Nothing) => return,
             Some(Deed::Edit(id, texts)) => {
                 let mut text = self.site.conf(id);
                 for (from, to) in *texts {
@@ -129,7 +127,7 @@ impl Replay {
                 }
                 self.site
                     .write(&format!("etc/pve/nodes/vm/lxc/{id}.conf"), &text);
-                return true;
+                return;
             }
             Some(Deed::Held(id)) => {
                 let path = self
@@ -139,13 +137,16 @@ impl Replay {
                 flock(&file, FlockOperation::LockExclusive).expect("the lock");
                 held = Some(file);
             }
+            Some(Deed::Instead(commands)) => {
+                commands.iter().for_each(|words| self.unrecorded(words));
+                return;
+            }
             Some(Deed::Before(commands)) => {
                 commands.iter().for_each(|words| self.unrecorded(words));
             }
         }
         self.compare(session, entry, &command);
         drop(held);
-        true
     }
 
     fn unrecorded(&self, words: &[&str]) {
@@ -275,9 +276,7 @@ pub fn sessions() {
         let words = all.iter().flat_map(|entry| entry.words.iter());
         replay.given.extend(words.map(|word| format!("{word}\n")));
         for entry in &all {
-            if !replay.play(&session, entry) {
-                break;
-            }
+            replay.play(&session, entry);
         }
     }
     let all = replay.mismatches.join("\n");

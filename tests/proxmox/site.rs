@@ -149,8 +149,12 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         let node = self.node();
-        let ids: Vec<Ctid> = node.ids();
-        for ctid in ids {
+        let running = fs::read_dir(self.path("run/standin"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let ids = running.filter_map(|entry| entry.file_name().to_str()?.parse::<Ctid>().ok());
+        for ctid in ids.collect::<Vec<Ctid>>() {
             crate::standin::kill_init(&node, ctid);
         }
     }

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::fleet::Fleet;
-use crate::standin::call::command;
+use crate::standin::call::{command, parent};
 
 /// A running sshd; it ends with the test.
 pub struct Sshd {
@@ -137,6 +139,18 @@ fn client(dir: &Path, port: u16) {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
+        // Its connections end with it: phoenix keeps one open for a minute.
+        let listener = i32::try_from(self.pid()).expect("an id");
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u32>().ok());
+            if let Some(pid) = pid.filter(|pid| parent(*pid) == listener) {
+                let pid = Pid::from_raw(i32::try_from(pid).expect("an id"));
+                let _ = kill_process(pid.expect("a process"), Signal::KILL);
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -184,3 +184,40 @@ impl LxcHost {
         Ok(())
     }
 }
+
+/// Reads any text as everything that is read of a machine: a container's configuration, the
+/// kernel's lists of sockets and of devices.
+#[cfg(fuzzing)]
+pub fn fuzz(text: &str) {
+    let dir = std::path::PathBuf::from("/d");
+    for unified in [false, true] {
+        let dialect = guest::Dialect {
+            layout: layout::Layout { dir: dir.clone() },
+            cgroups: cgroup::Cgroups {
+                unified,
+                memory: true,
+                swap: true,
+                cpu: true,
+            },
+            apparmor: unified,
+            common: !unified,
+        };
+        if let Ok(ctid) = crate::domain::ids::Ctid::try_from(950) {
+            let guest = reader::Reader::new(&dialect, ctid, text).read();
+            let _ = guest.base(&dialect);
+        }
+    }
+    let lines = text::parse(text);
+    assert_eq!(
+        text::parse(&text::print(&lines)),
+        lines,
+        "it reads what it wrote"
+    );
+    assert_eq!(
+        text::unescaped(&text::escaped(text)),
+        text,
+        "a path comes back"
+    );
+    let _ = super::sockets::of(text, &dir);
+    let _ = super::devices::majors(text);
+}

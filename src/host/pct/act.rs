@@ -1,6 +1,7 @@
 //! Actions: the lines that do them on the node, and what is made of how they ended.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::super::{Applied, Call, HostError};
 use super::argv::{self, Argv};
@@ -10,17 +11,20 @@ use super::link::{Done, Lines};
 use super::quote::line;
 use super::timeouts::Limit;
 use super::world;
-use super::{Known, PctHost};
+use super::{Known, PAUSE, PctHost};
 use crate::domain::action::{Action, CreateSpec, DirectorySpec};
 use crate::domain::desired::Template;
 use crate::domain::ids::Ctid;
-use crate::domain::observed::{Lock, ObservedContainer, TemplateState};
+use crate::domain::observed::{ObservedContainer, TemplateState};
 use crate::domain::refusal::{FailureKind, Refusal};
 use crate::domain::setting::{Changes, Key};
 
 /// How long a command waits for phoenix's own lock of a container: what an earlier phoenix left
 /// was waited for before anything was looked at.
 const LOCK_WAIT: u32 = 20;
+
+/// What is said of a container of which a backup is made.
+const BACKUP: &str = "CT is locked (backup)";
 
 /// What is to be run for an action.
 struct Errand {
@@ -39,19 +43,38 @@ impl PctHost {
             _ => {}
         }
         let errand = self.errand(call.ctid, action)?;
-        let done = self
-            .link
-            .act(errand.lines.text(), &errand.input, errand.limit);
-        let applied = done
-            .and_then(|done| judged(&done))
-            .map_err(|error| HostError {
-                command: error.command.or(Some(errand.command)),
-                ..error
-            })?;
+        let applied = self.run_errand(call.ctid, &errand)?;
         if let Action::FetchTemplate(template) = action {
             self.fetched(template);
         }
         Ok(applied)
+    }
+
+    /// Runs it, again and again while a backup is under way.
+    fn run_errand(&self, ctid: Ctid, errand: &Errand) -> Result<Applied, HostError> {
+        let patience = self.link.timeouts.duration(Limit::Backup);
+        let began = Instant::now();
+        let mut said = false;
+        loop {
+            let (lines, input) = (errand.lines.text(), &errand.input);
+            let done = self.link.act(lines, input, errand.limit);
+            let error = match done.and_then(|done| judged(&done)) {
+                Ok(applied) => return Ok(applied),
+                Err(error) => error,
+            };
+            if error.message != BACKUP || began.elapsed() >= patience {
+                return Err(HostError {
+                    command: error.command.or_else(|| Some(errand.command.clone())),
+                    ..error
+                });
+            }
+            if !said {
+                let seconds = patience.as_secs();
+                tracing::warn!(%ctid, "waiting for a backup to end, for at most {seconds} s");
+                said = true;
+            }
+            thread::sleep(PAUSE);
+        }
     }
 
     fn errand(&self, ctid: Ctid, action: &Action) -> Result<Errand, HostError> {
@@ -68,7 +91,7 @@ impl PctHost {
                 Ok(errand)
             }
             Action::Create(spec) => {
-                let archive = archive(&known, spec)?;
+                let archive = archive(&known, spec);
                 let mut errand = Errand::holding(Some(ctid), LOCK_WAIT);
                 self.step(
                     &mut errand,
@@ -79,12 +102,12 @@ impl PctHost {
             }
             Action::Clone(spec) => {
                 let mut errand = Errand::holding(Some(ctid), LOCK_WAIT);
-                self.patient(&known, &mut errand, spec.source);
+                errand.lines.push("backup", [spec.source.to_string()]);
                 self.step(&mut errand, Limit::Clone, &argv::clone(ctid, spec));
                 Ok(errand)
             }
             Action::Discard { source } => Ok(self.discard(ctid, *source)),
-            Action::Destroy => Ok(self.destroy(&known, ctid)),
+            Action::Destroy => Ok(self.destroy(ctid)),
             Action::EnsureDirectory(spec) => Ok(self.ensure_directory(spec)),
             Action::Configure { changes, .. } => self.configure(&known, ctid, changes),
             _ => self.on_existing(&known, ctid, action),
@@ -100,7 +123,7 @@ impl PctHost {
             Errand::holding(Some(ctid), LOCK_WAIT)
         };
         if !cures {
-            self.patient(known, &mut errand, ctid);
+            errand.lines.push("backup", [ctid.to_string()]);
         }
         match action {
             Action::Unlock => {
@@ -163,7 +186,7 @@ impl PctHost {
         let seen = existing(known, ctid)?;
         let text = known.containers.texts.get(&ctid).and_then(Option::as_deref);
         let mut errand = Errand::holding(Some(ctid), LOCK_WAIT);
-        self.patient(known, &mut errand, ctid);
+        errand.lines.push("backup", [ctid.to_string()]);
         let mut compared = text.map(conf::digest);
         if changes.keys().any(|key| matches!(key, Key::Lxc(_))) {
             let text = text.ok_or_else(|| {
@@ -207,10 +230,10 @@ impl PctHost {
         errand
     }
 
-    fn destroy(&self, known: &Known, ctid: Ctid) -> Errand {
+    fn destroy(&self, ctid: Ctid) -> Errand {
         let mut errand = self.cure_of(ctid);
         self.idle(&mut errand, [ctid]);
-        self.patient(known, &mut errand, ctid);
+        errand.lines.push("backup", [ctid.to_string()]);
         let id = ctid.to_string();
         let seconds = self.link.timeouts.seconds(Limit::Destroy);
         errand.lines.push("destroy", [&id, &seconds.to_string()]);
@@ -254,19 +277,6 @@ impl PctHost {
         let words = std::iter::once(seconds.to_string()).chain(ids);
         errand.lines.push("workers", words);
         errand.more(seconds);
-    }
-
-    /// A backup of a container is waited for.
-    fn patient(&self, known: &Known, errand: &mut Errand, ctid: Ctid) {
-        let seconds = self.link.timeouts.seconds(Limit::Backup);
-        errand
-            .lines
-            .push("backup", [ctid.to_string(), seconds.to_string()]);
-        errand.more(seconds);
-        let lock = known.containers.seen.get(&ctid).and_then(|seen| seen.lock);
-        if lock == Some(Lock::Backup) {
-            tracing::warn!(%ctid, "waiting for its backup, for at most {seconds} s");
-        }
     }
 
     fn step(&self, errand: &mut Errand, limit: Limit, argv: &Argv) {
@@ -340,19 +350,17 @@ fn existing(known: &Known, ctid: Ctid) -> Result<&ObservedContainer, HostError> 
     found.ok_or_else(|| Refusal::Missing { ctid }.into())
 }
 
-/// The archive's volume id: where it is said to be, if it is there, else where it is.
-fn archive(known: &Known, spec: &CreateSpec) -> Result<String, HostError> {
+/// The archive's volume id: on the storage that is named, else wherever it is.
+fn archive(known: &Known, spec: &CreateSpec) -> String {
     let template = &spec.template;
-    let volid = |storage: &String| format!("{storage}:vztmpl/{}", template.file);
-    let named = template.storage.as_ref().map(volid);
-    let there = named.filter(|named| known.archives.contains(named));
+    let named = template.storage.as_deref().unwrap_or("local");
+    let named = format!("{named}:vztmpl/{}", template.file);
+    if known.archives.contains(&named) {
+        return named;
+    }
     let mut all = known.archives.iter();
-    let found = there.or_else(|| {
-        let found = all.find(|volid| world::archive(volid) == template.file);
-        found.cloned()
-    });
-    let storage = || storage_for(known, template);
-    found.ok_or_else(|| Refusal::NoTemplate(volid(&storage())).into())
+    let found = all.find(|volid| world::archive(volid) == template.file);
+    found.cloned().unwrap_or(named)
 }
 
 /// The storage that a template is downloaded to.
@@ -403,49 +411,4 @@ pub(super) fn judged(done: &Done) -> Result<Applied, HostError> {
         output: said.to_owned(),
         ..HostError::new(kind, message)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::action::Mark;
-    use crate::domain::ids::JournalId;
-    use crate::domain::units::DiskSize;
-
-    #[test]
-    fn an_archive_is_taken_from_where_it_is() {
-        let known = Known {
-            archives: ["local:vztmpl/a.tar.gz", "nas:vztmpl/a.tar.gz"]
-                .map(str::to_owned)
-                .into(),
-            ..Known::default()
-        };
-        let taken = |file: &str, storage: Option<&str>| {
-            let ctid: Ctid = 100.try_into().expect("an id");
-            let spec = CreateSpec {
-                template: Template {
-                    file: file.to_owned(),
-                    storage: storage.map(str::to_owned),
-                },
-                storage: "local".to_owned(),
-                disk: DiskSize::gib(1),
-                unprivileged: true,
-                settings: std::collections::BTreeMap::new(),
-                mark: Mark {
-                    journal: JournalId(uuid::Uuid::nil()),
-                    ctid,
-                },
-            };
-            archive(&known, &spec).ok()
-        };
-        let found = |volid: &str| Some(volid.to_owned());
-        assert_eq!(taken("a.tar.gz", None), found("local:vztmpl/a.tar.gz"));
-        assert_eq!(taken("a.tar.gz", Some("nas")), found("nas:vztmpl/a.tar.gz"));
-        assert_eq!(
-            taken("a.tar.gz", Some("old")),
-            found("local:vztmpl/a.tar.gz"),
-            "it is not where it is said to be, but it is"
-        );
-        assert_eq!(taken("b.tar.gz", Some("nas")), None);
-    }
 }

@@ -260,3 +260,24 @@ impl Host for PctHost {
         self.act(call, action)
     }
 }
+
+/// Reads any bytes as everything that is read of a node: what a look answers, a container's
+/// configuration, what a command said.
+#[cfg(fuzzing)]
+pub fn fuzz(bytes: &[u8]) {
+    if let Ok(look) = look::read(bytes) {
+        let _ = world::containers(&look);
+        let _ = world::facts(&look);
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let read = conf::Conf::parse(text);
+    assert_eq!(read.to_string(), text, "it prints what it read");
+    if let Ok(ctid) = Ctid::try_from(950) {
+        use crate::domain::observed::Status;
+        let _ = conf::observed(&read, ctid, Status::Running, None);
+    }
+    let _ = failure::kind(1, text);
+    let _ = failure::reason(text);
+}

@@ -134,6 +134,7 @@ impl PctHost {
             let seconds = limit.as_secs().max(1).to_string();
             let fixed = [ctid.to_string(), seconds];
             let mut lines = self.locked(ctid);
+            lines.push("long_output", [ctid.to_string()]);
             lines.push("inside", fixed.into_iter().chain(check.command.clone()));
             let limit = limit.saturating_add(Duration::from_secs((LOCK_WAIT + 20).into()));
             let done = self.link.act(lines.text(), &[], limit)?;

@@ -76,7 +76,7 @@ fn container(look: &Look, ctid: Ctid, text: &str) -> ObservedContainer {
 /// What a running container was started with, if a note is of this very start.
 pub(super) fn given(note: &str, socket: &str) -> Option<Settings> {
     let (start, lines) = note.split_once('\n')?;
-    (start == socket).then(|| raw(&Conf::parse(lines)))
+    (start == socket).then(|| conf::raw_lines(Conf::parse(lines).live()))
 }
 
 /// The note of what a container was started with.
@@ -90,19 +90,6 @@ pub(super) fn note(socket: &str, seen: &ObservedContainer) -> String {
         }
     }
     text
-}
-
-fn raw(conf: &Conf) -> Settings {
-    let mut settings = Settings::new();
-    for (name, text) in conf.live().lxc() {
-        let lines = settings
-            .entry(Key::Lxc(name.to_owned()))
-            .or_insert_with(|| Value::Lines(Vec::new()));
-        if let Value::Lines(lines) = lines {
-            lines.push(text.to_owned());
-        }
-    }
-    settings
 }
 
 /// Proxmox VE has no word for a raw line that was written while the container runs: it counts
@@ -361,15 +348,12 @@ mod tests {
 
     #[test]
     fn a_container_without_a_root_disk_is_half_made_whatever_became_of_its_lock() {
-        for text in [
-            "",
-            "lock: create\n",
-            "lock: destroyed\n",
-            "arch: amd64\nhostname: x\n",
-        ] {
+        for text in ["", "lock: create\n", "arch: amd64\nhostname: x\n"] {
             let look = look(&[("pve1", 100, text)]);
             assert!(containers(&look).seen[&id(100)].half_created(), "{text}");
         }
+        let gone = look(&[("pve1", 100, "lock: destroyed\n")]);
+        assert!(containers(&gone).seen[&id(100)].half_destroyed());
         for text in [
             "lock: backup\n",
             ROOTFS,

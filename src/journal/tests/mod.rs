@@ -3,4 +3,5 @@
 mod behaviour;
 mod damage;
 mod full_disk;
+mod old;
 mod support;

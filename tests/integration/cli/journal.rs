@@ -104,7 +104,10 @@ fn that_was_altered() {
     let stat = site.ok(&["journal", "stat", "--format", "json"]).json();
     assert_eq!(stat["events"], verified["events"]);
     let exported = site.ok(&["journal", "export"]).lines();
-    assert_eq!(Some(exported.len() as u64), stat["events"].as_u64());
+    let closing = exported.last().expect("a line");
+    assert_eq!(closing["kind"], "journal");
+    assert_eq!(closing["events"], stat["events"]);
+    assert_eq!(Some(exported.len() as u64 - 1), stat["events"].as_u64());
     site.ok(&["journal", "stat"]).prints("Events ");
 
     let path = site.path("state/journal/meta.json");
@@ -112,6 +115,72 @@ fn that_was_altered() {
     meta["host"] = json!("sim:somebody-else");
     std::fs::write(&path, meta.to_string()).expect("written");
     unusable(&site, &["journal", "verify"], "damaged");
+}
+
+#[test]
+fn that_is_damaged_is_repaired_and_kept() {
+    let site = Site::new();
+    site.apply();
+    let repair = ["journal", "repair"];
+    site.ok(&repair).prints("nothing had to be repaired");
+    let whole = site.ok(&["journal", "export"]).lines();
+
+    // The second half of what was written.
+    let db = site.path("state/journal/store/db");
+    let mut content = std::fs::read(&db).expect("a file");
+    let used = content
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .expect("not empty");
+    content[used / 2..=used].fill(0);
+    std::fs::write(&db, content).expect("written");
+    unusable(&site, &["journal", "verify"], "damaged");
+    site.run(&["journal", "verify"])
+        .code(7)
+        .says("journal repair");
+
+    let repaired = site.ok(&["journal", "repair", "--format", "json"]).json();
+    assert_eq!(repaired["repaired"], true);
+    let kept = repaired["kept"].as_u64().expect("a number");
+    assert!(kept > 0 && kept < whole.len() as u64 - 1, "{repaired}");
+    assert_eq!(repaired["lost"]["first"], kept + 1);
+    assert_eq!(repaired["lost"]["last"], whole.len() as u64 - 1);
+    let aside = Path::new(repaired["aside"].as_str().expect("a path"));
+    assert!(aside.join("store/db").exists() && aside.join("meta.json").exists());
+    let lines = site.ok(&["journal", "export"]).lines();
+    let place = usize::try_from(kept).expect("a number");
+    assert_eq!(lines[..place], whole[..place]);
+    assert_eq!(lines[place]["kind"], "journal_repaired");
+    site.ok(&["journal", "verify"])
+        .prints("The journal is whole");
+    site.ok(&["runs"]);
+    // It goes on: what was made carries the journal's mark still.
+    let next = if site.run(&["resume"]).code == Some(0) {
+        "plan"
+    } else {
+        "apply"
+    };
+    site.ok(&[next]);
+}
+
+#[test]
+fn whose_description_is_damaged_is_repaired_by_its_copy() {
+    let site = Site::new();
+    site.apply();
+    let world = site.world();
+    let meta = site.path("state/journal/meta.json");
+    let text = read(&meta);
+    for damage in ["{", "", "\0\0"] {
+        std::fs::write(&meta, damage).expect("written");
+        unusable(&site, &["apply"], "damaged");
+        site.ok(&["journal", "repair"]);
+        assert_eq!(read(&meta), text);
+    }
+    std::fs::remove_file(&meta).expect("removed");
+    unusable(&site, &["apply"], "meta.json is missing");
+    site.ok(&["journal", "repair"]);
+    site.ok(&["apply"]).prints("Nothing changed");
+    assert_eq!(site.world(), world);
 }
 
 /// A small file system of its own; none where mounting is not permitted.

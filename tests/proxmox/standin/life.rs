@@ -87,8 +87,17 @@ pub fn up(node: &Node, call: &Call, ctid: Ctid) -> Outcome {
             format!("startup for container '{ctid}' failed"),
         ));
     }
+    let root = node.rootfs(ctid).filter(|root| root.is_dir());
+    let Some(root) = root else {
+        let file = node.read(ctid)?;
+        let volid = file.live.get("rootfs").unwrap_or_default();
+        let volid = volid.split(',').next().unwrap_or_default();
+        return Err(Failure::new(
+            255,
+            format!("volume '{volid}' does not exist"),
+        ));
+    };
     let _ = pause(node);
-    call.middle(node);
     let effect = match effect {
         Effect::Container(after) if mounted => Effect::Container(
             ObservedContainer {
@@ -100,7 +109,6 @@ pub fn up(node: &Node, call: &Call, ctid: Ctid) -> Outcome {
         effect => effect,
     };
     become_of(node, ctid, &world, effect)?;
-    let root = node.rootfs(ctid).expect("a root disk");
     let child = command("chroot".as_ref())
         .arg(root)
         .args(["/bin/busybox", "sleep", "1200"])
@@ -112,6 +120,8 @@ pub fn up(node: &Node, call: &Call, ctid: Ctid) -> Outcome {
         .expect("an init");
     node.remember_init(ctid, Some(child.id()));
     call.effect(node, "start", &ctid.to_string());
+    // What it has started lives on whoever dies now.
+    call.middle(node);
     Ok(())
 }
 

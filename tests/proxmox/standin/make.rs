@@ -1,48 +1,46 @@
 //! `pct create`, `pct clone`, `pct destroy`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
-use phoenix::domain::action::{Action, CloneSpec, CreateSpec, Mark};
+use phoenix::domain::action::{Action, CreateSpec, Mark};
 use phoenix::domain::desired::Template;
 use phoenix::domain::ids::{Ctid, JournalId, RunId};
 use phoenix::domain::model::{self, Effect};
-use phoenix::domain::observed::{
-    ObservedContainer, ObservedWorld, Snapshot, Status, TemplateState,
-};
+use phoenix::domain::observed::{ObservedContainer, Status, TemplateState};
 use phoenix::domain::refusal::Refusal;
 use phoenix::domain::setting::{Key, Value};
 use phoenix::domain::units::DiskSize;
 
 use super::call::Call;
-use super::file::{File, NO_BRIDGE, Part};
+use super::file::{File, NO_BRIDGE};
 use super::options::Options;
 use super::set::{given, refused, volume};
 use super::worker::{pause, say};
 use super::{Failure, Node, Outcome, life, tree};
 
 /// The model wants one; Proxmox VE knows of none.
-fn no_mark(ctid: Ctid) -> Mark {
+pub fn no_mark(ctid: Ctid) -> Mark {
     Mark {
         journal: JournalId(uuid::Uuid::nil()),
         ctid,
     }
 }
 
-fn container(effect: Effect) -> Arc<ObservedContainer> {
+pub fn container(effect: Effect) -> Arc<ObservedContainer> {
     match effect {
         Effect::Container(container) => container,
         other => panic!("a container was to be made: {other:?}"),
     }
 }
 
-fn description(text: Option<&str>) -> Option<String> {
+pub fn description(text: Option<&str>) -> Option<String> {
     let text = text?.trim_end_matches('\n');
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn exists(node: &Node, ctid: Ctid, code: i32) -> Outcome {
+pub fn exists(node: &Node, ctid: Ctid, code: i32) -> Outcome {
     match node.place(ctid) {
         Some(place) => Err(Failure::new(
             code,
@@ -52,7 +50,7 @@ fn exists(node: &Node, ctid: Ctid, code: i32) -> Outcome {
     }
 }
 
-fn no_storage(node: &Node, name: &str) -> Outcome {
+pub fn no_storage(node: &Node, name: &str) -> Outcome {
     match node.storages().contains_key(name) {
         true => Ok(()),
         false => Err(refused(node, &Refusal::NoStorage(name.to_owned()))),
@@ -60,7 +58,7 @@ fn no_storage(node: &Node, name: &str) -> Outcome {
 }
 
 /// Every volume of the settings, root disk first.
-fn volumes(settings: &phoenix::domain::setting::Settings) -> Vec<(String, String, u64)> {
+pub fn volumes(settings: &phoenix::domain::setting::Settings) -> Vec<(String, String, u64)> {
     let mut found: Vec<(String, String, u64)> = settings
         .iter()
         .filter_map(|(key, value)| {
@@ -196,202 +194,11 @@ pub fn create(node: &Node, call: &Call, options: &Options) -> Outcome {
     Ok(())
 }
 
-fn roll_back(node: &Node, ctid: Ctid, after: &ObservedContainer) {
+pub fn roll_back(node: &Node, ctid: Ctid, after: &ObservedContainer) {
     let _ = fs::remove_file(node.conf(ctid));
     for (_, volid, _) in volumes(&after.settings) {
         tree::free(node, &volid);
     }
-}
-
-/// What of the source is copied.
-struct Source {
-    ctid: Ctid,
-    file: File,
-    part: Part,
-    snapshot: Option<String>,
-}
-
-impl Source {
-    fn of(node: &Node, options: &Options) -> Result<Self, Failure> {
-        let ctid = options.ctid()?;
-        let file = node.read(ctid)?;
-        let seen = file.typed(ctid, node.status(ctid));
-        if let Some(lock) = seen.lock {
-            return Err(refused(node, &Refusal::Locked(lock)));
-        }
-        if let Some(storage) = options.get("storage") {
-            no_storage(node, storage)?;
-        }
-        let snapshot = options.get("snapname").map(str::to_owned);
-        let part = match &snapshot {
-            Some(name) => file
-                .snapshots
-                .get(name)
-                .cloned()
-                .ok_or_else(|| Failure::new(2, format!("snapshot '{name}' does not exist")))?,
-            None if seen.status == Status::Running => {
-                let text = "Cannot do full clones on a running container without snapshots";
-                return Err(Failure::new(2, text));
-            }
-            None => file.live.clone(),
-        };
-        Ok(Self {
-            ctid,
-            file,
-            part,
-            snapshot,
-        })
-    }
-
-    /// As the model sees it: what is copied is a snapshot.
-    fn world(&self, node: &Node) -> ObservedWorld {
-        let mut seen = self.file.typed(self.ctid, Status::Stopped);
-        seen.snapshots = vec![Snapshot {
-            name: "now".to_owned(),
-            settings: File {
-                live: self.part.clone(),
-                ..File::default()
-            }
-            .typed(self.ctid, Status::Stopped)
-            .settings,
-            mark: None,
-            receipts: [].into(),
-            incomplete: false,
-        }];
-        let mut world = node.world(&[]);
-        world.containers.insert(self.ctid, Arc::new(seen));
-        world
-    }
-
-    fn volid(&self, key: &str) -> String {
-        let text = self.part.get(key).unwrap_or_default();
-        text.split(',').next().unwrap_or_default().to_owned()
-    }
-}
-
-pub fn clone(node: &Node, call: &Call, options: &Options) -> Outcome {
-    let ctid = options.id(1)?;
-    let source = Source::of(node, options)?;
-    exists(node, ctid, 255)?;
-    let linked = source.file.live.get("template").is_some() && !options.flag("full");
-    let root = source.volid("rootfs");
-    let own_storage = root.split(':').next().unwrap_or_default().to_owned();
-    let can_link = node
-        .facts()
-        .storages
-        .get(&own_storage)
-        .is_some_and(|storage| storage.can_snapshot());
-    if linked && !can_link {
-        return Err(Failure::new(
-            2,
-            format!("Linked clone feature for '{root}' is not available"),
-        ));
-    }
-    let hostname = options
-        .get("hostname")
-        .or(source.part.get("hostname"))
-        .unwrap_or_default();
-    let spec = CloneSpec {
-        source: source.ctid,
-        snapshot: "now".to_owned(),
-        hostname: hostname.to_owned(),
-        storage: options.get("storage").map_or(own_storage, str::to_owned),
-        mark: no_mark(ctid),
-    };
-    let made = model::after(
-        &source.world(node),
-        ctid,
-        &Action::Clone(Box::new(spec)),
-        RunId::NONE,
-    );
-    let made = made.map_err(|refusal| Failure {
-        code: 2,
-        ..refused(node, &refusal)
-    });
-    let mut after = (*container(made?)).clone();
-    tree::renumber(node, ctid, &[].into(), &mut after.settings);
-    let mut file = File::default();
-    let blank = file.typed(ctid, Status::Stopped);
-    file.merge(&blank, &after, &BTreeMap::new());
-    file.live.lxc.clone_from(&source.part.lxc);
-    file.live.description = match options.get("description") {
-        Some(text) => description(Some(text)),
-        None => source.part.description.clone(),
-    };
-    copied(node, call, ctid, &source, &after, &file, linked)
-}
-
-fn copied(
-    node: &Node,
-    call: &Call,
-    ctid: Ctid,
-    source: &Source,
-    after: &ObservedContainer,
-    file: &File,
-    linked: bool,
-) -> Outcome {
-    {
-        let _lock = node.lock(source.ctid)?;
-        let mut locked = node.read(source.ctid)?;
-        if let Some(lock) = locked.live.get("lock") {
-            return Err(Failure::new(255, format!("CT is locked ({lock})")));
-        }
-        locked.live.set("lock", "disk");
-        node.write(source.ctid, &locked);
-    }
-    let mut half = file.clone();
-    half.live.set("lock", "create");
-    half.live
-        .keys
-        .retain(|key, _| key != "rootfs" && !key.starts_with("mp"));
-    node.write(ctid, &half);
-    let unlock = || {
-        let mut locked = node.read(source.ctid)?;
-        locked.live.keys.remove("lock");
-        node.write(source.ctid, &locked);
-        Ok(())
-    };
-    let undone = |text: String| -> Outcome {
-        roll_back(node, ctid, after);
-        unlock()?;
-        Err(Failure::new(255, format!("clone failed: {text}")))
-    };
-    if source.part.get("snapstate").is_some() {
-        return undone(format!(
-            "volume '{}' does not exist",
-            source.volid("rootfs")
-        ));
-    }
-    for (key, volid, size) in volumes(&after.settings) {
-        let old = source.volid(&key);
-        match linked {
-            true => say(&format!("create linked clone of mount point {key} ({old})")),
-            false => say(&format!("create full clone of mountpoint {key} ({old})")),
-        }
-        tree::make(node, &volid, size)
-            .iter()
-            .for_each(|line| say(line));
-        if key == "rootfs" {
-            call.middle(node);
-        }
-        if pause(node) {
-            return undone("command 'rsync' failed: interrupted by signal".to_owned());
-        }
-        let from = node.volume(&old).expect("a known storage");
-        let from = source
-            .snapshot
-            .as_ref()
-            .map_or(from.clone(), |name| tree::kept(&from, name));
-        tree::copy(&from, &node.volume(&volid).expect("a known storage"));
-    }
-    if !linked {
-        // The summary of the copy.
-        say("");
-    }
-    node.write(ctid, file);
-    unlock()?;
-    call.effect(node, "clone", &format!("{ctid} of {}", source.ctid));
-    Ok(())
 }
 
 pub fn destroy(node: &Node, call: &Call, options: &Options) -> Outcome {
@@ -403,29 +210,46 @@ pub fn destroy(node: &Node, call: &Call, options: &Options) -> Outcome {
     model::operated(&world, ctid, &model::Operation::Destroy)
         .map_err(|refusal| refused(node, &refusal))?;
     let _ = pause(node);
-    call.middle(node);
-    let named: BTreeSet<String> = file
-        .snapshots
-        .values()
-        .chain([&file.live, &file.pending])
-        .flat_map(|part| part.keys.values())
-        .map(|text| text.split(',').next().unwrap_or_default().to_owned())
+    let mut named: Vec<String> = volumes(&world.containers[&ctid].settings)
+        .into_iter()
+        .map(|(_, volid, _)| volid)
         .collect();
-    let named: BTreeSet<_> = named
+    let unused = file
+        .live
+        .keys
         .iter()
-        .filter(|text| !text.starts_with('/'))
-        .filter_map(|volid| node.volume(volid))
-        .collect();
-    for path in tree::all(node, ctid) {
+        .filter(|(key, _)| key.starts_with("unused"));
+    named.extend(unused.map(|(_, volid)| volid.clone()));
+    if named.is_empty() {
+        call.middle(node);
+    }
+    for (at, volid) in named.iter().enumerate() {
+        let path = node.volume(volid).filter(|path| path.is_dir());
+        let path = path.ok_or_else(|| no_volume(node, volid))?;
         let name = path
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let whole = path.with_file_name(name.split('@').next().unwrap_or_default());
-        if named.contains(&whole) || options.flag("destroy-unreferenced-disks") {
-            tree::remove(&path);
+        for other in tree::all(node, ctid) {
+            let other_name = other
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if other == path || other_name.starts_with(&format!("{name}@")) {
+                tree::remove(&other);
+            }
         }
+        // It dies with volumes freed, and its configuration as it was.
+        if at == 0 {
+            call.middle(node);
+        }
+    }
+    if options.flag("destroy-unreferenced-disks") {
+        tree::all(node, ctid)
+            .iter()
+            .for_each(|path| tree::remove(path));
     }
     if options.flag("purge") {
         say(&format!("purging CT {ctid} from related configurations.."));
@@ -433,4 +257,29 @@ pub fn destroy(node: &Node, call: &Call, options: &Options) -> Outcome {
     fs::remove_file(node.conf(ctid)).expect("it is removed");
     call.effect(node, "destroy", &ctid.to_string());
     Ok(())
+}
+
+/// What each kind of storage says when a volume is not there any more.
+fn no_volume(node: &Node, volid: &str) -> Failure {
+    let (storage, name) = volid.split_once(':').unwrap_or_default();
+    let kind = node
+        .storages()
+        .remove(storage)
+        .map(|(kind, _)| kind)
+        .unwrap_or_default();
+    let path = node.volume(volid).unwrap_or_default();
+    let path = path
+        .strip_prefix(&node.root)
+        .unwrap_or(&path)
+        .display()
+        .to_string();
+    let text = match kind.as_str() {
+        "btrfs" => format!(
+            "command 'btrfs subvolume delete -- /{}' failed: ERROR: Could not statfs: No such file or directory",
+            path.trim_end_matches(".raw")
+        ),
+        "zfspool" => format!("zfs error: cannot open 'tank/disks/{name}': dataset does not exist"),
+        _ => format!("disk image '/{path}' does not exist"),
+    };
+    Failure::new(255, text)
 }

@@ -10,6 +10,7 @@
 //! can be downloaded). `log` has every call that can change something, and every effect.
 
 pub mod call;
+mod clone;
 mod file;
 mod inside;
 mod life;
@@ -119,7 +120,7 @@ fn pct(node: &Node, call: &Call, words: &[&str]) -> Outcome {
 fn worked(node: &Node, call: &Call, command: &str, options: &options::Options) -> Outcome {
     match command {
         "create" => make::create(node, call, options),
-        "clone" => make::clone(node, call, options),
+        "clone" => clone::clone(node, call, options),
         "destroy" => make::destroy(node, call, options),
         "start" => life::start(node, call, options),
         "stop" | "shutdown" => life::stop(node, call, options),

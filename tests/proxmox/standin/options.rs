@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use phoenix::domain::ids::Ctid;
-use phoenix::domain::observed::Lock;
-use phoenix::domain::setting::{InvalidSetting, Key};
+use phoenix::domain::model;
+use phoenix::domain::observed::{HostFacts, Lock, Status};
+use phoenix::domain::refusal::Refusal;
+use phoenix::domain::setting::{InvalidSetting, Key, Value};
 
-use super::Failure;
+use super::{Failure, File};
 
 /// A command line that could be read.
 #[derive(Debug)]
@@ -144,41 +146,17 @@ const FLAGS: [&str; 14] = [
     "keep-env",
 ];
 
-/// A key of a container that an option can set.
-fn is_setting(name: &str) -> bool {
-    const OTHER: [&str; 17] = [
-        "arch",
-        "cmode",
-        "console",
-        "cpulimit",
-        "cpuunits",
-        "debug",
-        "description",
-        "hookscript",
-        "lock",
-        "ostype",
-        "protection",
-        "searchdomain",
-        "tags",
-        "template",
-        "timezone",
-        "tty",
-        "unprivileged",
-    ];
-    match name.parse::<Key>() {
-        Ok(Key::Other(name)) => {
-            let device = name
-                .strip_prefix("dev")
-                .is_some_and(|slot| slot.parse::<u8>().is_ok());
-            device || OTHER.contains(&name.as_str())
-        }
-        Ok(Key::Lxc(_)) | Err(_) => false,
-        Ok(_) => true,
-    }
-}
-
+/// A key of a container that an option can set: raw lines cannot be, and of the others the model
+/// says which ones there are.
 pub fn is_key(name: &str) -> bool {
-    is_setting(name)
+    let Ok(key) = name.parse::<Key>() else {
+        return false;
+    };
+    let ctid = Ctid::try_from(Ctid::MIN).expect("an id");
+    let blank = File::default().typed(ctid, Status::Stopped);
+    let changes = [(key.clone(), Some(Value::Text(String::new())))].into();
+    let tried = model::set(&blank, &HostFacts::default(), ctid, &changes);
+    !matches!(key, Key::Lxc(_)) && !matches!(tried, Err(Refusal::UnknownOption(_)))
 }
 
 fn takes(command: &str) -> Option<&'static str> {
@@ -215,7 +193,7 @@ pub fn parse(command: &str, words: &[&str]) -> Result<Options, Failure> {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (name, None),
         };
-        let settable = matches!(command, "set" | "create") && is_setting(name);
+        let settable = matches!(command, "set" | "create") && is_key(name);
         if !settable && !special.contains(&name) {
             unknown.push(name.to_owned());
             continue;
@@ -345,7 +323,7 @@ impl Options {
     pub fn settings(&self) -> impl Iterator<Item = (Key, &str)> {
         self.named
             .iter()
-            .filter(|(name, _)| is_setting(name))
+            .filter(|(name, _)| is_key(name))
             .filter_map(|(name, text)| Some((name.parse().ok()?, text.as_str())))
     }
 

@@ -107,7 +107,6 @@ pub fn delete(node: &Node, call: &Call, options: &Options) -> Outcome {
     file.live.set("lock", "snapshot-delete");
     node.write(ctid, &file);
     let _ = pause(node);
-    call.middle(node);
     for volid in volumes(&part) {
         let path = tree::kept(&node.volume(&volid).expect("a known storage"), name);
         if path.exists() {
@@ -128,6 +127,7 @@ pub fn delete(node: &Node, call: &Call, options: &Options) -> Outcome {
         }
         say(&text);
     }
+    call.middle(node);
     forget(&mut file, name, &part);
     node.write(ctid, &file);
     call.effect(node, "delsnapshot", &format!("{ctid} {name}"));
@@ -172,6 +172,9 @@ pub fn roll_back(node: &Node, call: &Call, options: &Options) -> Outcome {
         panic!("a container was to be changed");
     };
     super::life::kill_init(node, ctid);
+    file.live.set("lock", "rollback");
+    node.write(ctid, &file);
+    call.middle(node);
     for volid in volumes(&part) {
         let path = node.volume(&volid).expect("a known storage");
         let _ = std::fs::remove_dir_all(&path);

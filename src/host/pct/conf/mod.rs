@@ -13,6 +13,7 @@ use std::fmt;
 use sha1::{Digest as _, Sha1};
 
 pub use observed::observed;
+pub(super) use observed::raw_lines;
 pub use raw::edit_raw;
 pub use text::{mark_line, marked, read_mark, unmarked};
 

@@ -69,6 +69,13 @@ fn settings(section: &Section) -> Settings {
             settings.insert(key, value.unwrap_or_else(|_| Value::Text(text.to_owned())));
         }
     }
+    settings.extend(raw_lines(section));
+    settings
+}
+
+/// The `lxc.*` keys of a section, each with all its lines.
+pub(in crate::host::pct) fn raw_lines(section: &Section) -> Settings {
+    let mut settings = Settings::new();
     for (name, text) in section.lxc() {
         let lines = settings
             .entry(Key::Lxc(name.to_owned()))

@@ -1,9 +1,6 @@
 # Doing something. Lines of phoenix's follow, made of the functions below. What the commands say
 # goes to a file, so that they are not held up or ended when nobody listens any more; its end
 # goes to standard error. Standard output is `exit CODE`: without it nobody knows how it ended.
-trap '' HUP
-# Not ignored: what is run here would inherit that, and `fold | head` in a script never end.
-trap : PIPE
 locks=$root/run/lock/lxc
 [ -d "$own" ] || mkdir -p -m 0700 "$own"
 out=$own/node.$$.out
@@ -49,16 +46,9 @@ loose() {
     shift
     timeout --foreground -k 10 "$seconds" "$@" </dev/null >>"$out" 2>&1 9<&- || finish $?
 }
-# ID SECONDS: a backup is waited for.
-backup() {
-    waited=0
-    while [ "$(live "$1" lock)" = backup ]; do
-        [ "$waited" -lt "$2" ] || fail 'CT is locked (backup)'
-        [ "$waited" != 0 ] || echo "phoenix: waiting for a backup" >&2
-        sleep 1
-        waited=$((waited + 1))
-    done
-}
+# ID: a backup is waited for, but not here: nothing is to begin on the node when nobody waits for
+# it any more.
+backup() { [ "$(live "$1" lock)" != backup ] || fail 'CT is locked (backup)'; }
 # ID DIGEST: puts standard input in the place of a configuration, if that is still the one that
 # was compared.
 replace() {
@@ -141,7 +131,8 @@ destroy() {
         [ -r "$file" ] || finish 0
         # Of one whose destruction broke off, Proxmox VE looks for volumes that are gone, and
         # never gets further. What it lists no more it frees by the container's number.
-        grep -Eq 'does not exist|No such file or directory' "$out" || finish "$code"
+        gone="volume '[^']*' does not exist|dataset does not exist|No such file or directory"
+        grep -Eq "$gone|Failed to find logical volume" "$out" || finish "$code"
         found=$(sha1sum <"$file")
         replace "$1" "${found%% *}" <<END
 lock: destroyed
