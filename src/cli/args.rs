@@ -399,8 +399,23 @@ pub(super) enum SimCommand {
 pub(super) enum JournalCommand {
     /// Read everything and name the first record that was altered or lost
     Verify,
-    /// Print every event as a line of JSON
+    /// Print every event as a line of JSON, and whose journal it is at the end
     Export,
+    /// Make a journal of what `export` printed
+    Import {
+        /// The file; - is standard input
+        #[arg(default_value = "-", value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Make a new journal of all that is whole in a damaged one, which is kept aside
+    Repair,
+    /// Fold the events of old runs into what they came to, and give the space back
+    Compact {
+        /// Runs whose events are kept as they are, the last ones
+        #[arg(long, value_name = "RUNS", default_value_t = 20)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        keep: u32,
+    },
     /// Show the journal in numbers
     Stat,
 }

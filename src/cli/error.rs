@@ -53,6 +53,9 @@ pub(super) enum CliError {
     /// The journal was read to its end, and is not whole.
     #[error("{message}")]
     Damaged { message: String, document: Value },
+    /// What is to be imported is no export.
+    #[error("line {line} is not what `phoenix journal export` writes: {what}")]
+    Import { line: usize, what: String },
     /// The journal's events contradict each other.
     #[error("the journal's events do not fit together")]
     Illegal(#[from] IllegalTransition),
@@ -106,7 +109,7 @@ impl CliError {
 
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } => Exit::Usage,
+            Self::Usage { .. } | Self::Import { .. } => Exit::Usage,
             Self::Config(_) | Self::Invalid { .. } | Self::Refused { .. } => Exit::Configuration,
             Self::Sim(SimError::Refused(_)) => Exit::Failed,
             Self::Host(_) | Self::Sim(_) | Self::Lxc(_) => Exit::Host,
@@ -140,10 +143,13 @@ impl CliError {
                  directory with --state"
                     .to_owned()
             }
-            Self::Damaged { .. } => "restore the state directory from a backup, or move its \
-                 `journal` aside and begin a new one: containers stay as they are, but what \
-                 phoenix made is then no longer known to be its own"
+            Self::Damaged { .. } => "restore the state directory from a backup, or run `phoenix \
+                 journal repair`: it makes a new journal of all that is whole, keeps the damaged \
+                 one aside and says what was lost"
                 .to_owned(),
+            Self::Import { .. } => {
+                "write it with `phoenix journal export`; nothing was imported".to_owned()
+            }
             Self::Stopped => "run the same command again".to_owned(),
             Self::State { .. } => "make room, or name another state directory with --state".into(),
             _ => return None,

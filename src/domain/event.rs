@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::Action;
 use super::ids::{Ctid, Digest, RunId};
+use super::record::{ContainerRecord, RunRecord};
 use super::refusal::FailureKind;
 use super::setting::Key;
 use super::step::Step;
@@ -58,6 +59,29 @@ pub enum Event {
     RunSuperseded {
         /// The one that did.
         by: RunId,
+    },
+
+    /// The events up to here were folded into the ones that follow, which carry what they said.
+    JournalCompacted {
+        /// The last event that is carried.
+        through: u64,
+        /// How many were.
+        events: u64,
+    },
+    /// Carried by compaction: what was known of a run.
+    RunCarried {
+        /// That.
+        known: Box<RunRecord>,
+    },
+    /// Carried by compaction: what was known of a container.
+    ContainerCarried {
+        /// That.
+        known: Box<ContainerRecord>,
+    },
+    /// The journal had been damaged; what had followed the event before this one is lost.
+    JournalRepaired {
+        /// The last event that had been known to be durable, as far as that could be told.
+        lost_through: u64,
     },
 
     /// All eleven states held; nothing was done.
@@ -310,6 +334,10 @@ impl Event {
             Self::RunResumed(_) => "run_resumed",
             Self::RunFinished(_) => "run_finished",
             Self::RunSuperseded { .. } => "run_superseded",
+            Self::JournalCompacted { .. } => "journal_compacted",
+            Self::RunCarried { .. } => "run_carried",
+            Self::ContainerCarried { .. } => "container_carried",
+            Self::JournalRepaired { .. } => "journal_repaired",
             Self::ContainerUnchanged => "container_unchanged",
             Self::StepsHeld { .. } => "steps_held",
             Self::StepStarted { .. } => "step_started",

@@ -1,7 +1,7 @@
 //! What the chain cannot know of itself: where it ended.
 //!
 //! Two witnesses stand outside of sled. `anchor.json` is synced, every [`ANCHOR_EVERY`] records
-//! and when the journal is closed. `head` is overwritten in place after every batch, after the
+//! and when the journal is closed; it says which. `head` is overwritten in place after every batch, after the
 //! batch is on the disk, and not synced: it costs a microsecond, it survives everything but a
 //! power cut, and a power cut leaves an older one or a torn one, which its checksum tells.
 
@@ -28,49 +28,66 @@ pub(super) struct Head {
     pub(super) hash: Hash,
 }
 
+/// What `anchor.json` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Anchor {
+    pub(super) head: Head,
+    /// Whether the journal was closed there: then it ends there, too.
+    pub(super) closed: bool,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Stored {
     format: u32,
-    /// Sequence number of the last event, which is the number of events too.
+    /// Sequence number of the last event.
     seq: u64,
     /// Hash of the record that ends with it.
     head: String,
+    #[serde(default)]
+    closed: bool,
 }
 
-impl Head {
-    /// The anchor; none: there is no file.
-    pub(super) fn read_anchor(paths: &Paths) -> Result<Option<Self>, JournalError> {
-        let path = paths.dir.join("anchor.json");
+impl Anchor {
+    /// None: there is no file.
+    pub(super) fn read(paths: &Paths) -> Result<Option<Self>, JournalError> {
+        let path = paths.anchor();
         let Some(content) = files::read(&path)? else {
             return Ok(None);
         };
-        let head = serde_json::from_slice::<Stored>(&content)
+        let anchor = serde_json::from_slice::<Stored>(&content)
             .ok()
             .and_then(|stored| {
                 Some(Self {
-                    seq: stored.seq,
-                    hash: from_hex(&stored.head)?,
+                    head: Head {
+                        seq: stored.seq,
+                        hash: from_hex(&stored.head)?,
+                    },
+                    closed: stored.closed,
                 })
             });
         let what = || format!("{} is not an anchor", path.display());
-        head.map(Some)
+        anchor
+            .map(Some)
             .ok_or_else(|| JournalError::corrupt(&paths.dir, what(), None))
     }
 
-    pub(super) fn write_anchor(&self, paths: &Paths) -> Result<(), JournalError> {
+    pub(super) fn write(&self, paths: &Paths) -> Result<(), JournalError> {
         let stored = Stored {
             format: FORMAT.into(),
-            seq: self.seq,
-            head: to_hex(&self.hash),
+            seq: self.head.seq,
+            head: to_hex(&self.head.hash),
+            closed: self.closed,
         };
         let mut content =
             serde_json::to_vec(&stored).map_err(|source| JournalError::Unstorable {
                 source: source.into(),
             })?;
         content.push(b'\n');
-        files::replace(&paths.dir.join("anchor.json"), &content)
+        files::replace(&paths.anchor(), &content)
     }
+}
 
+impl Head {
     /// Sequence number, hash, and the first eight bytes of the SHA-256 of both and of what the
     /// chain starts from, so that another journal's file is not taken for ours.
     fn to_bytes(self, genesis: &Hash) -> [u8; 48] {
@@ -103,7 +120,7 @@ pub(super) struct HeadFile {
 impl HeadFile {
     /// What it says, if it is whole.
     pub(super) fn read(paths: &Paths, genesis: &Hash) -> Option<Head> {
-        Head::from_bytes(&std::fs::read(paths.dir.join("head")).ok()?, genesis)
+        Head::from_bytes(&std::fs::read(paths.head()).ok()?, genesis)
     }
 
     /// Opens it for writing. Without it the journal works too: it sees less of what was lost.
@@ -117,7 +134,7 @@ impl HeadFile {
                 .mode(0o600)
                 .open(path)
         };
-        let path = paths.dir.join("head");
+        let path = paths.head();
         let file = open(&path)
             .inspect_err(|error| tracing::warn!(%error, path = %path.display(), "not opened"));
         Self {
@@ -139,7 +156,7 @@ pub(super) fn to_hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_hex(text: &str) -> Option<Hash> {
+pub(super) fn from_hex(text: &str) -> Option<Hash> {
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -174,19 +191,24 @@ mod tests {
     #[test]
     fn an_anchor_round_trips() {
         let dir = tempfile::tempdir().unwrap();
-        let paths = Paths {
-            dir: dir.path().to_owned(),
-        };
-        assert_eq!(Head::read_anchor(&paths).unwrap(), None);
+        let paths = Paths::new(dir.path());
+        files::make_dir(&paths.dir).unwrap();
+        assert_eq!(Anchor::read(&paths).unwrap(), None);
         let head = Head {
             seq: 9,
             hash: [0xa7; 32],
         };
-        head.write_anchor(&paths).unwrap();
-        assert_eq!(Head::read_anchor(&paths).unwrap(), Some(head));
-        std::fs::write(dir.path().join("anchor.json"), "{}").unwrap();
+        let mut anchor = Anchor { head, closed: true };
+        anchor.write(&paths).unwrap();
+        assert_eq!(Anchor::read(&paths).unwrap(), Some(anchor));
+        // As it was written before it said whether the journal was closed.
+        let text = std::fs::read_to_string(paths.anchor()).unwrap();
+        std::fs::write(paths.anchor(), text.replace(",\"closed\":true", "")).unwrap();
+        anchor.closed = false;
+        assert_eq!(Anchor::read(&paths).unwrap(), Some(anchor));
+        std::fs::write(paths.anchor(), "{}").unwrap();
         assert!(matches!(
-            Head::read_anchor(&paths),
+            Anchor::read(&paths),
             Err(JournalError::Corrupt { .. })
         ));
     }

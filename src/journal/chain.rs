@@ -2,10 +2,92 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use super::anchor::Head;
 use super::error::{JournalError, SeqRange};
 use super::record::{FORMAT, Flaw, Frame, Hash};
 use super::store::{Records, Store};
+
+/// Where a chain begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Origin {
+    /// What never changes of the journal, as a hash.
+    pub(super) genesis: Hash,
+    /// The end before the first record.
+    pub(super) start: Head,
+    /// Where what is carried ends and what was kept goes on.
+    joint: Option<Joint>,
+}
+
+/// Compaction replaces the records up to somewhere by others that carry what they said. What
+/// follows is kept byte by byte, and so is chained to the record that went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Joint {
+    /// Sequence number of the last event that is carried.
+    pub(super) seq: u64,
+    /// Hash of the record that ends with it.
+    pub(super) expected: Hash,
+    /// Hash of the record that stood there before.
+    pub(super) becomes: Hash,
+}
+
+impl Origin {
+    /// Of a journal from its first event on.
+    pub(super) fn first(genesis: Hash) -> Self {
+        let start = Head {
+            seq: 0,
+            hash: genesis,
+        };
+        Self {
+            genesis,
+            start,
+            joint: None,
+        }
+    }
+
+    /// Of one that was compacted: its first record is chained to what it stands for.
+    pub(super) fn joined(genesis: Hash, before: u64, joint: Joint) -> Self {
+        let start = Head {
+            seq: before,
+            hash: Self::carrying(&genesis, before, joint.seq, &joint.becomes),
+        };
+        Self {
+            genesis,
+            start,
+            joint: Some(joint),
+        }
+    }
+
+    /// Where the chain goes on after a record that begins with event `first` and ends it at
+    /// `head`; none: it is not what compaction left.
+    pub(super) fn after(&self, first: u64, head: Head) -> Option<Head> {
+        match self.joint {
+            Some(joint) if (first..=head.seq).contains(&joint.seq) => {
+                let expected = head.seq == joint.seq && head.hash == joint.expected;
+                let hash = joint.becomes;
+                expected.then_some(Head { hash, ..head })
+            }
+            _ => Some(head),
+        }
+    }
+
+    /// The last event that is carried; where nothing is, the one before the first.
+    pub(super) fn carried(&self) -> u64 {
+        self.joint.map_or(self.start.seq, |joint| joint.seq)
+    }
+
+    /// What the first record that carries is chained to.
+    pub(super) fn carrying(genesis: &Hash, before: u64, through: u64, hash: &Hash) -> Hash {
+        let mut start = Sha256::new();
+        start.update(b"phoenix journal, compacted\0");
+        start.update(genesis);
+        start.update(before.to_be_bytes());
+        start.update(through.to_be_bytes());
+        start.update(hash);
+        start.finalize().into()
+    }
+}
 
 /// How far a walk came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,13 +101,10 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Of a journal without events.
-    pub(super) fn none(genesis: Hash) -> Self {
+    /// Before the first record.
+    pub(super) fn none(start: Head) -> Self {
         Self {
-            head: Head {
-                seq: 0,
-                hash: genesis,
-            },
+            head: start,
             records: 0,
             batches: 0,
             batch: 0,
@@ -102,16 +181,17 @@ pub(super) struct Walk<'a> {
     records: Records<'a>,
     care: Care,
     totals: Totals,
+    origin: Origin,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(dir: &Path, store: &'a Store, genesis: Hash, care: Care) -> Self {
-        let totals = Totals::none(genesis);
+    pub(super) fn new(dir: &Path, store: &'a Store, origin: Origin, care: Care) -> Self {
         Self {
             dir: dir.to_owned(),
             records: store.records(0),
             care,
-            totals,
+            totals: Totals::none(origin.start),
+            origin,
         }
     }
 
@@ -145,6 +225,8 @@ impl<'a> Walk<'a> {
             return Err(broken(seq, last, "does not follow what stands before"));
         }
         self.totals.add(last, frame.hash(), frame.batch());
+        let joined = self.origin.after(seq, self.totals.head);
+        self.totals.head = joined.ok_or_else(|| broken(seq, last, "not what compaction left"))?;
         Ok(Some((seq, value)))
     }
 
@@ -208,9 +290,11 @@ fn scan_inner(
     each: &mut dyn FnMut(&Frame<'_>) -> Result<(), Flaw>,
 ) -> Result<(), Stop> {
     let differs = "not what was recorded as durable";
+    let start = walk.totals.head;
     for witness in witnesses {
-        if witness.seq == 0 && *witness != walk.totals.head {
-            return Err(broken(1, 1, "the anchor is not this journal's"));
+        if witness.seq <= start.seq && *witness != start {
+            let first = start.seq + 1;
+            return Err(broken(first, first, "the anchor is not this journal's"));
         }
     }
     while let Some((seq, value)) = walk.step()? {
@@ -254,10 +338,10 @@ pub struct Repaired {
 pub(super) fn recover(
     dir: &Path,
     store: &Store,
-    genesis: Hash,
+    origin: Origin,
     witnesses: &[Head],
 ) -> Result<(Totals, Option<Repaired>), JournalError> {
-    let walk = Walk::new(dir, store, genesis, Care::Bytes);
+    let walk = Walk::new(dir, store, origin, Care::Bytes);
     match scan(walk, witnesses, &mut |_| Ok(())) {
         (totals, Ok(())) => Ok((totals, None)),
         (totals, Err(Stop::Broken(torn))) if torn.torn && torn.seqs.first > durable(witnesses) => {

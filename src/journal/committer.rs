@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::anchor::{Head, HeadFile};
+use super::anchor::{Anchor, HeadFile};
 use super::chain::Totals;
 use super::error::JournalError;
 use super::files::Paths;
@@ -182,8 +182,8 @@ pub(super) struct Committer {
     pub(super) head_file: HeadFile,
     pub(super) space: Space,
     pub(super) totals: Totals,
-    /// The records and the end of the chain when the anchor was last written.
-    pub(super) anchored: (u64, Head),
+    /// The records when the anchor was last written, and what it says.
+    pub(super) anchored: (u64, Anchor),
     pub(super) anchor_every: u64,
 }
 
@@ -197,13 +197,13 @@ impl Committer {
             let went_on = committed.and_then(|()| {
                 shared.succeeded(self.totals);
                 let due = self.totals.records - self.anchored.0 >= self.anchor_every;
-                if due { self.anchor() } else { Ok(()) }
+                if due { self.anchor(false) } else { Ok(()) }
             });
             if let Err(error) = went_on {
                 return self.give_up(shared, error);
             }
         }
-        if let Err(error) = self.anchor() {
+        if let Err(error) = self.anchor(true) {
             self.give_up(shared, error);
         }
     }
@@ -221,6 +221,10 @@ impl Committer {
         // sled writes a page's changes more than once; eight times is more than was ever seen.
         let bytes: usize = records.iter().map(|record| record.bytes.len()).sum();
         self.space.check(8 * bytes as u64)?;
+        if self.anchored.1.closed {
+            // From here on the store may be ahead of the anchor.
+            self.anchor(false)?;
+        }
         for record in &records {
             self.store.put(record.seq, &record.bytes)?;
         }
@@ -236,10 +240,14 @@ impl Committer {
         Ok(())
     }
 
-    fn anchor(&mut self) -> Result<(), JournalError> {
-        if self.totals.head != self.anchored.1 {
-            self.totals.head.write_anchor(&self.paths)?;
-            self.anchored = (self.totals.records, self.totals.head);
+    fn anchor(&mut self, closed: bool) -> Result<(), JournalError> {
+        let anchor = Anchor {
+            head: self.totals.head,
+            closed,
+        };
+        if anchor != self.anchored.1 {
+            anchor.write(&self.paths)?;
+            self.anchored = (self.totals.records, anchor);
         }
         Ok(())
     }

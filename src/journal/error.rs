@@ -117,6 +117,18 @@ pub enum JournalError {
         /// Why.
         source: sled::Error,
     },
+    /// There is a journal already.
+    #[error("there is a journal in {} already", dir.display())]
+    Exists {
+        /// The journal's directory.
+        dir: PathBuf,
+    },
+    /// Events to be imported do not follow each other.
+    #[error("event {seq} is missing: the events are no whole journal")]
+    Gap {
+        /// The first that is missing.
+        seq: u64,
+    },
     /// The thread that writes the journal has ended.
     #[error("the journal is closed")]
     Closed,
@@ -218,10 +230,14 @@ impl JournalError {
             Self::NewerVersion { .. } => "use the newer phoenix that wrote it".to_owned(),
             Self::Corrupt { dir, .. } => format!(
                 "run `phoenix journal verify` for the extent; restore {dir} from a backup, or \
-                 move it aside and start a new journal (containers stay as they are, but what \
-                 phoenix created is then no longer known to be its own)",
+                 run `phoenix journal repair`, which makes a new one of all that is whole, keeps \
+                 the damaged one aside and says what was lost",
                 dir = dir.display()
             ),
+            Self::Exists { .. } => "name another state directory with --state, or move that \
+                 journal aside"
+                .to_owned(),
+            Self::Gap { .. } => "export the journal again, the whole of it".to_owned(),
             Self::Io { path, .. } => {
                 format!(
                     "look at {} and at the system's log for disk errors",

@@ -76,6 +76,72 @@ pub(super) fn sync_tree(path: &Path) -> Result<(), JournalError> {
     sync_dir(path)
 }
 
+/// Which generation a file of a journal belongs to; none: to all or none of them.
+pub(super) fn generation_of(name: &str) -> Option<u32> {
+    let rest = ["store", "anchor", "head"]
+        .into_iter()
+        .find_map(|start| name.strip_prefix(start))?;
+    match rest.strip_suffix(".json").unwrap_or(rest) {
+        "" => Some(0),
+        number => number.strip_prefix('-')?.parse().ok(),
+    }
+}
+
+/// Removes the stores that are the journal's no more, and their anchors and heads; where repair
+/// has begun to put one aside, it is put there.
+pub(super) fn remove_other_generations(paths: &Paths) -> Result<(), JournalError> {
+    let failed = |error| JournalError::io(&paths.dir, "read", error);
+    for entry in std::fs::read_dir(&paths.dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let (path, name) = (entry.path(), name.to_string_lossy());
+        if matches!(&*name, "store.new" | "store.copy") {
+            remove_dir(&path)?;
+            continue;
+        }
+        let Some(generation) = generation_of(&name).filter(|found| *found != paths.generation)
+        else {
+            continue;
+        };
+        let aside = paths.at(generation).aside();
+        let done = if aside.is_dir() {
+            std::fs::rename(&path, aside.join(&*name))
+        } else if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        done.map_err(|error| JournalError::io(&path, "removed", error))?;
+    }
+    sync_dir(&paths.dir)
+}
+
+/// Removes a directory and all in it, if there is one.
+pub(super) fn remove_dir(dir: &Path) -> Result<(), JournalError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(JournalError::io(dir, "removed", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Copies a directory and all in it.
+pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), JournalError> {
+    make_dir(to)?;
+    let failed = |error| JournalError::io(from, "read", error);
+    for entry in std::fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_tree(&from, &to)?;
+        } else {
+            std::fs::copy(&from, &to).map_err(|error| JournalError::io(&to, "written", error))?;
+        }
+    }
+    Ok(())
+}
+
 /// Bytes that a directory takes on the disk.
 pub(super) fn disk_usage(path: &Path) -> Result<u64, JournalError> {
     use std::os::unix::fs::MetadataExt;
@@ -191,23 +257,59 @@ impl Drop for Lock {
 pub(super) struct Paths {
     /// `journal` in the state directory.
     pub(super) dir: PathBuf,
+    /// Which of the stores that it had over time: compaction and repair make another one.
+    pub(super) generation: u32,
 }
 
 impl Paths {
     pub(super) fn new(state: &Path) -> Self {
         Self {
             dir: state.join("journal"),
+            generation: 0,
         }
     }
 
-    /// What the journal is: written once.
+    /// The same journal with another store.
+    pub(super) fn at(&self, generation: u32) -> Self {
+        let dir = self.dir.clone();
+        Self { dir, generation }
+    }
+
+    /// What the journal is, and which store is its own.
     pub(super) fn meta(&self) -> PathBuf {
         self.dir.join("meta.json")
     }
 
+    /// The same again, for when that is damaged.
+    pub(super) fn meta_copy(&self) -> PathBuf {
+        self.dir.join("meta.copy.json")
+    }
+
+    fn own(&self, name: &str, ending: &str) -> PathBuf {
+        self.dir.join(match self.generation {
+            0 => format!("{name}{ending}"),
+            number => format!("{name}-{number}{ending}"),
+        })
+    }
+
     /// sled's directory.
     pub(super) fn store(&self) -> PathBuf {
-        self.dir.join("store")
+        self.own("store", "")
+    }
+
+    /// The end of the chain, synced.
+    pub(super) fn anchor(&self) -> PathBuf {
+        self.own("anchor", ".json")
+    }
+
+    /// The end of the chain, after every batch.
+    pub(super) fn head(&self) -> PathBuf {
+        self.own("head", "")
+    }
+
+    /// Where repair puts what was damaged.
+    pub(super) fn aside(&self) -> PathBuf {
+        self.dir.join(format!("damaged-{}", self.generation))
     }
 
     /// sled's directory while it is being made.
@@ -219,6 +321,22 @@ impl Paths {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_generation_is_told_by_the_name() {
+        for (name, generation) in [
+            ("store", Some(0)),
+            ("anchor.json", Some(0)),
+            ("head-3", Some(3)),
+            ("anchor-12.json", Some(12)),
+            ("store.new", None),
+            ("meta.json", None),
+            ("headache", None),
+            ("damaged-1", None),
+        ] {
+            assert_eq!(generation_of(name), generation, "{name}");
+        }
+    }
 
     #[test]
     fn a_lock_names_its_holder_and_ends_with_it() {

@@ -12,11 +12,15 @@
 mod anchor;
 mod chain;
 mod committer;
+mod compact;
 mod error;
 mod files;
+mod import;
 mod meta;
 mod open;
 mod record;
+mod repair;
+mod salvage;
 mod space;
 mod store;
 #[cfg(test)]
@@ -31,13 +35,16 @@ use std::thread::JoinHandle;
 use chrono::{DateTime, Utc};
 
 pub use chain::Repaired;
+pub use compact::{Compacted, compact};
 pub use error::{JournalError, SeqRange};
+pub use import::{Identity, import};
 pub use open::OpenOptions;
+pub use repair::{Repair, Repairing, repair};
 pub use verify::{Problem, VerifyReport, verify};
 
 use crate::domain::event::{Draft, Entry};
 use crate::domain::ids::{Ctid, JournalId};
-use chain::{Care, Walk};
+use chain::{Care, Origin, Walk};
 use committer::Shared;
 use files::{Lock, Paths};
 use meta::Meta;
@@ -48,6 +55,7 @@ use store::Store;
 pub struct Journal {
     paths: Paths,
     meta: Meta,
+    origin: Origin,
     repaired: Option<Repaired>,
     shared: Arc<Shared>,
     committer: Option<JoinHandle<()>>,
@@ -67,8 +75,10 @@ pub struct Stat {
     pub created_at: DateTime<Utc>,
     /// Its format.
     pub format: u32,
-    /// Durable events.
+    /// Durable events that it holds.
     pub events: u64,
+    /// Sequence number of the first; later than 1 after compaction.
+    pub first: u64,
     /// The records that hold them.
     pub records: u64,
     /// How many times some of them were made durable together.
@@ -188,7 +198,7 @@ impl Journal {
         }
         let durable = self.shared.totals().head.seq;
         let dir = &self.paths.dir;
-        let mut walk = Walk::new(dir, &self.store, self.meta.genesis(), care);
+        let mut walk = Walk::new(dir, &self.store, self.origin, care);
         while walk.totals().head.seq < durable {
             let step = walk.step().map_err(|stop| stop.into_error(dir))?;
             let Some((seq, value)) = step else {
@@ -224,7 +234,7 @@ impl Journal {
         if self.shared.failure().is_none() {
             self.sync()?;
         }
-        verify::examine(&self.paths, &self.meta, &self.store)
+        verify::examine(&self.paths, &self.meta, self.origin, &self.store)
     }
 
     /// The journal in numbers.
@@ -250,7 +260,8 @@ impl Journal {
             host: self.meta.host.clone(),
             created_at: self.meta.created_at(),
             format: self.meta.format,
-            events: totals.head.seq,
+            events: totals.head.seq - self.origin.start.seq,
+            first: self.origin.start.seq + 1,
             records: totals.records,
             batches: totals.batches,
             bytes: files::disk_usage(&self.paths.dir)?,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::Journal;
-use super::anchor::{ANCHOR_EVERY, Head, HeadFile};
-use super::chain;
+use super::anchor::{ANCHOR_EVERY, Anchor, Head, HeadFile};
+use super::chain::{self, Origin};
 use super::committer::{Committer, Shared};
 use super::error::JournalError;
 use super::files::{self, Lock, Paths};
@@ -84,13 +84,15 @@ pub(super) fn open_existing(dir: &Path, tuning: Tuning) -> Result<Option<Journal
 }
 
 /// Without `meta.json` there must be nothing else: it is the first that is written.
-fn nothing_there(paths: &Paths) -> Result<(), JournalError> {
-    if paths.store().exists() || Head::read_anchor(paths)?.is_some() {
-        return Err(JournalError::corrupt(
-            &paths.dir,
-            "meta.json is missing",
-            None,
-        ));
+pub(super) fn nothing_there(paths: &Paths) -> Result<(), JournalError> {
+    let failed = |error| JournalError::io(&paths.dir, "read", error);
+    for entry in std::fs::read_dir(&paths.dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let name = name.to_string_lossy();
+        if files::generation_of(&name).is_some() || name.starts_with("meta.copy.") {
+            let what = "meta.json is missing";
+            return Err(JournalError::corrupt(&paths.dir, what, None));
+        }
     }
     Ok(())
 }
@@ -105,47 +107,44 @@ fn create(paths: &Paths, options: &OpenOptions<'_>) -> Result<Meta, JournalError
 
 /// Creation goes in this order: `meta.json`, the store, the anchor. Only then is anything
 /// recorded, so that without an anchor the store is empty, and without a store there is no anchor.
-fn finish_creation(paths: &Paths, meta: &Meta) -> Result<Store, JournalError> {
+fn finish_creation(paths: &Paths, origin: &Origin) -> Result<(Store, Anchor), JournalError> {
     if !paths.store().exists() {
-        Store::create(&paths.dir, &paths.new_store(), &paths.store())?;
+        Store::create(&paths.dir, &paths.new_store(), &paths.store(), |_| Ok(()))?;
     }
     let store = Store::open(&paths.dir, &paths.store())?;
     if store.last()?.is_some() {
-        return Err(JournalError::corrupt(
-            &paths.dir,
-            "anchor.json is missing",
-            None,
-        ));
+        return Err(missing_anchor(paths));
     }
-    Head {
-        seq: 0,
-        hash: meta.genesis(),
-    }
-    .write_anchor(paths)?;
-    Ok(store)
+    let anchor = Anchor {
+        head: origin.start,
+        closed: false,
+    };
+    anchor.write(paths)?;
+    Ok((store, anchor))
+}
+
+fn missing_anchor(paths: &Paths) -> JournalError {
+    JournalError::corrupt(&paths.dir, "anchor.json is missing", None)
 }
 
 fn start(paths: Paths, lock: Lock, meta: Meta, tuning: Tuning) -> Result<Journal, JournalError> {
+    let paths = paths.at(meta.generation);
     let space = Space::new(&paths.dir, tuning.min_free);
     space.settle()?;
-    let genesis = meta.genesis();
-    let anchor = Head::read_anchor(&paths)?;
-    let store = match anchor {
-        None => finish_creation(&paths, &meta)?,
+    let origin = meta.origin(&paths)?;
+    let (store, mut anchor) = match Anchor::read(&paths)? {
+        // Only the first store is made in steps; every other is whole before it is ours.
+        None if paths.generation == 0 => finish_creation(&paths, &origin)?,
+        None => return Err(missing_anchor(&paths)),
         Some(_) if !paths.store().exists() => {
-            return Err(JournalError::corrupt(
-                &paths.dir,
-                "the store is missing",
-                None,
-            ));
+            let what = "the store is missing";
+            return Err(JournalError::corrupt(&paths.dir, what, None));
         }
-        Some(_) => Store::open(&paths.dir, &paths.store())?,
+        Some(anchor) => (Store::open(&paths.dir, &paths.store())?, anchor),
     };
-    let witnesses: Vec<Head> = anchor
-        .into_iter()
-        .chain(HeadFile::read(&paths, &genesis))
-        .collect();
-    let (totals, repaired) = chain::recover(&paths.dir, &store, genesis, &witnesses)?;
+    let head = HeadFile::read(&paths, &origin.genesis);
+    let witnesses: Vec<Head> = [anchor.head].into_iter().chain(head).collect();
+    let (totals, repaired) = chain::recover(&paths.dir, &store, origin, &witnesses)?;
 
     let mut syncer = (tuning.wrap)(Box::new(FileSyncer::open(&paths.store())?));
     // What a killed phoenix wrote and did not sync is about to be believed.
@@ -155,25 +154,26 @@ fn start(paths: Paths, lock: Lock, meta: Meta, tuning: Tuning) -> Result<Journal
         .map_err(|error| JournalError::io(&paths.store().join("db"), "synced", error))?;
 
     // A phoenix that is killed again and again must not leave the anchor behind for ever.
-    let mut anchored = anchor.unwrap_or(Head {
-        seq: 0,
-        hash: genesis,
-    });
-    if anchored != totals.head {
-        match totals.head.write_anchor(&paths) {
-            Ok(()) => anchored = totals.head,
+    if anchor.head != totals.head {
+        let found = Anchor {
+            head: totals.head,
+            closed: false,
+        };
+        match found.write(&paths) {
+            Ok(()) => anchor = found,
             Err(error) => tracing::warn!(%error, "the journal was not anchored"),
         }
     }
+    tidy(&paths, &meta);
 
     let shared = Arc::new(Shared::new(totals));
     let committer = Committer {
         store: store.clone(),
         syncer,
-        head_file: HeadFile::open(&paths, genesis),
+        head_file: HeadFile::open(&paths, origin.genesis),
         space,
         totals,
-        anchored: (totals.records, anchored),
+        anchored: (totals.records, anchor),
         anchor_every: tuning.anchor_every,
         paths: paths.clone(),
     };
@@ -187,10 +187,22 @@ fn start(paths: Paths, lock: Lock, meta: Meta, tuning: Tuning) -> Result<Journal
     Ok(Journal {
         paths,
         meta,
+        origin,
         repaired,
         shared,
         committer: Some(thread),
         store,
         _lock: lock,
     })
+}
+
+/// What an interrupted compaction or repair left is finished, now that the journal is known to be
+/// whole without it. Nothing depends on it.
+fn tidy(paths: &Paths, meta: &Meta) {
+    let tidied = meta
+        .keep_copy(paths)
+        .and_then(|()| files::remove_other_generations(paths));
+    if let Err(error) = tidied {
+        tracing::debug!(%error, "the journal's directory is not tidy");
+    }
 }

@@ -43,6 +43,9 @@ const MAX_BODY: usize = 16 * 1024;
 /// How many events are tried in one record.
 const MAX_EVENTS: usize = 64;
 
+/// The largest body that is unpacked.
+const MAX_PLAIN: usize = 2 * (MAX_EVENT + MAX_BODY);
+
 const FLAG_LZ4: u8 = 1;
 const FLAG_RUN: u8 = 2;
 const HEADER: usize = 50;
@@ -261,6 +264,19 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Whether a record may begin here, by what its first bytes can be.
+    pub(super) fn may_begin(bytes: &[u8]) -> bool {
+        if bytes.len() < HEADER + HASH || !(1..=FORMAT).contains(&bytes[0]) {
+            return false;
+        }
+        let frame = Frame { seq: 0, bytes };
+        bytes[1] & !(FLAG_LZ4 | FLAG_RUN) == 0
+            && (1..=MAX_EVENTS as u64).contains(&frame.events())
+            && frame.body_start() <= HEADER + 4 * MAX_EVENTS
+            && frame.plain_length() <= MAX_PLAIN
+            && frame.batch() > 0
+    }
+
     fn number<const N: usize>(&self, at: usize) -> [u8; N] {
         let mut bytes = [0; N];
         bytes.copy_from_slice(&self.bytes[at..at + N]);
@@ -320,7 +336,7 @@ impl<'a> Frame<'a> {
             stored
         } else {
             // The hash says that the length is ours; it is bounded nevertheless.
-            if self.plain_length() > 2 * (MAX_EVENT + MAX_BODY) {
+            if self.plain_length() > MAX_PLAIN {
                 return Err(senseless(format!(
                     "a body of {} bytes",
                     self.plain_length()

@@ -1,8 +1,10 @@
 //! sled, held so that it keeps its promises: guarded against its panics, synced for real.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
 use super::error::JournalError;
@@ -52,6 +54,19 @@ pub(super) struct Store {
 impl Store {
     /// Opens sled's directory `store` of the journal in `dir`, or makes it.
     pub(super) fn open(dir: &Path, store: &Path) -> Result<Self, JournalError> {
+        // sled reads one that it had not finished writing as if it had.
+        remove_snapshots(store, UNFINISHED)?;
+        match Self::attempt(dir, store) {
+            // They only save it the reading of its log; what it makes of that is checked by us.
+            Err(JournalError::Corrupt { .. }) if remove_snapshots(store, "")? > 0 => {
+                tracing::warn!(store = %store.display(), "opened without the store's snapshots");
+                Self::attempt(dir, store)
+            }
+            opened => opened,
+        }
+    }
+
+    fn attempt(dir: &Path, store: &Path) -> Result<Self, JournalError> {
         // No thread of sled's writes between our flush and our sync.
         let config = sled::Config::new()
             .path(store)
@@ -74,14 +89,22 @@ impl Store {
         })
     }
 
-    /// Makes an empty store that a power cut leaves whole or not at all.
-    pub(super) fn create(dir: &Path, temporary: &Path, store: &Path) -> Result<(), JournalError> {
-        if temporary.exists() {
-            std::fs::remove_dir_all(temporary)
-                .map_err(|error| JournalError::io(temporary, "removed", error))?;
-        }
+    /// Makes a store and fills it; a power cut leaves it whole or not at all.
+    pub(super) fn create(
+        dir: &Path,
+        temporary: &Path,
+        store: &Path,
+        fill: impl FnOnce(&Self) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        files::remove_dir(temporary)?;
         files::make_dir(temporary)?;
         drop(Self::open(dir, temporary)?);
+        // The second opening fills up the first segment, and takes it for damaged when a power
+        // cut tore that: it is better done before the store has its name.
+        let new = Self::open(dir, temporary)?;
+        fill(&new)?;
+        new.flush()?;
+        drop(new);
         // sled syncs none of these.
         files::sync_tree(temporary)?;
         std::fs::rename(temporary, store)
@@ -124,6 +147,13 @@ impl Store {
             .transpose()
     }
 
+    /// The record with the greatest key up to one.
+    pub(super) fn last_until(&self, seq: u64) -> Result<Option<(u64, sled::IVec)>, JournalError> {
+        self.with(|db| db.range(..=seq.to_be_bytes()).next_back().transpose())?
+            .map(|pair| self.keyed(pair))
+            .transpose()
+    }
+
     fn keyed(
         &self,
         (key, value): (sled::IVec, sled::IVec),
@@ -139,7 +169,7 @@ impl Drop for Store {
         // The last one closes sled's file, and panics when that fails. What was acknowledged is
         // on the disk already.
         let db = self.db.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+        if quietly(|| drop(db)).is_err() {
             tracing::warn!(dir = %self.dir.display(), "the store did not close well");
         }
     }
@@ -166,9 +196,29 @@ impl Iterator for Records<'_> {
     }
 }
 
+/// How sled's snapshots end that are being written.
+const UNFINISHED: &str = ".generating";
+
+/// Removes sled's snapshots whose names end so; how many.
+fn remove_snapshots(store: &Path, ending: &str) -> Result<usize, JournalError> {
+    let Ok(entries) = std::fs::read_dir(store) else {
+        return Ok(0);
+    };
+    let mut removed = 0;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(ending) {
+            std::fs::remove_file(&path)
+                .map_err(|error| JournalError::io(&path, "removed", error))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
 /// sled panics on some kinds of damage.
 fn guarded<T>(dir: &Path, f: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, JournalError> {
-    match catch_unwind(AssertUnwindSafe(f)) {
+    match quietly(f) {
         Ok(result) => result.map_err(|error| JournalError::sled(dir, error)),
         Err(panic) => {
             let text = panic
@@ -183,6 +233,31 @@ fn guarded<T>(dir: &Path, f: impl FnOnce() -> Result<T, sled::Error>) -> Result<
             ))
         }
     }
+}
+
+thread_local! {
+    /// Whether a panic on this thread is sled's, and caught.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Catches a panic without a word on standard error: what it says becomes an error, and a person
+/// who reads of a panic as well thinks of two failures.
+fn quietly<T>(f: impl FnOnce() -> T) -> std::thread::Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if CAUGHT.get() {
+                tracing::debug!(panic = %info, "the store gave up");
+            } else {
+                loud(info);
+            }
+        }));
+    });
+    let before = CAUGHT.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(f));
+    CAUGHT.set(before);
+    result
 }
 
 #[cfg(test)]
@@ -212,7 +287,7 @@ mod tests {
         let (temporary, store) = (dir.path().join("new"), dir.path().join("store"));
         std::fs::create_dir(&temporary).unwrap();
         std::fs::write(temporary.join("conf"), "half").unwrap();
-        Store::create(dir.path(), &temporary, &store).unwrap();
+        Store::create(dir.path(), &temporary, &store, |_| Ok(())).unwrap();
         let opened = Store::open(dir.path(), &store).unwrap();
         opened.put(1, b"x").unwrap();
         assert_eq!(opened.last().unwrap().unwrap().0, 1);

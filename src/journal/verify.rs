@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use super::anchor::{Head, HeadFile, to_hex};
-use super::chain::{self, Care, Stop, Walk};
+use super::anchor::{ANCHOR_EVERY, Anchor, Head, HeadFile, to_hex};
+use super::chain::{self, Care, Origin, Stop, Walk};
 use super::error::{JournalError, SeqRange};
-use super::files::{Lock, Paths};
+use super::files::{self, Lock, Paths};
 use super::meta::Meta;
+use super::open::nothing_there;
+use super::space::{MIN_FREE, Space};
 use super::store::Store;
 use crate::domain::ids::JournalId;
 
@@ -21,6 +23,8 @@ pub struct VerifyReport {
     pub format: u32,
     /// Events that are whole and in their place, counted from the first up to the first problem.
     pub events: u64,
+    /// Sequence number of the first; later than 1 after compaction.
+    pub first: u64,
     /// The records that hold them.
     pub records: u64,
     /// Hash of the last of these, in hexadecimal.
@@ -29,8 +33,17 @@ pub struct VerifyReport {
     pub anchored: Option<u64>,
     /// Last event that is known to have been durable, by the anchor or by the head file.
     pub durable: u64,
+    /// Whether the journal was closed, so that it is known where it ends. Otherwise the process
+    /// that wrote it was killed or the power failed: if the disk lost what it had confirmed, up to
+    /// [`VerifyReport::UNSEEN`] records may be missing behind `durable`, and nobody can tell.
+    pub closed: bool,
     /// The first thing that is wrong; none: the journal is whole.
     pub problem: Option<Problem>,
+}
+
+impl VerifyReport {
+    /// How many records may be lost unseen from the end of a journal that was not closed.
+    pub const UNSEEN: u64 = ANCHOR_EVERY;
 }
 
 /// Something wrong.
@@ -57,50 +70,61 @@ pub fn verify(dir: &Path) -> Result<Option<VerifyReport>, JournalError> {
     }
     let _lock = Lock::take(&paths.dir)?;
     let Some(meta) = Meta::read(&paths)? else {
-        return match paths.store().exists() {
-            false => Ok(None),
-            true => Err(JournalError::corrupt(
-                &paths.dir,
-                "meta.json is missing",
-                None,
-            )),
-        };
+        return nothing_there(&paths).map(|()| None);
     };
+    let paths = paths.at(meta.generation);
+    let origin = meta.origin(&paths)?;
     if !paths.store().exists() {
-        return match Head::read_anchor(&paths)? {
+        return match Anchor::read(&paths)? {
             // Its creation was interrupted: nothing was ever recorded.
-            None => Ok(None),
-            Some(_) => Err(JournalError::corrupt(
+            None if paths.generation == 0 => Ok(None),
+            _ => Err(JournalError::corrupt(
                 &paths.dir,
                 "the store is missing",
                 None,
             )),
         };
     }
-    let store = Store::open(&paths.dir, &paths.store())?;
-    examine(&paths, &meta, &store).map(Some)
+    on_copy(&paths, |store| examine(&paths, &meta, origin, &store?)).map(Some)
+}
+
+/// Looks at a copy of the store: sled changes what it opens, and cuts its log off where that is
+/// damaged, and with it what could still be read behind.
+pub(super) fn on_copy<T>(
+    paths: &Paths,
+    look: impl FnOnce(Result<Store, JournalError>) -> Result<T, JournalError>,
+) -> Result<T, JournalError> {
+    let copy = paths.dir.join("store.copy");
+    files::remove_dir(&copy)?;
+    let looked = Space::new(&paths.dir, MIN_FREE)
+        .check(files::disk_usage(&paths.store())?)
+        .and_then(|()| files::copy_tree(&paths.store(), &copy))
+        .and_then(|()| look(Store::open(&paths.dir, &copy)));
+    files::remove_dir(&copy)?;
+    looked
 }
 
 /// Verifies a store that is open.
 pub(super) fn examine(
     paths: &Paths,
     meta: &Meta,
+    origin: Origin,
     store: &Store,
 ) -> Result<VerifyReport, JournalError> {
-    let genesis = meta.genesis();
-    let (anchor, anchor_problem) = match Head::read_anchor(paths) {
+    let (anchor, anchor_problem) = match Anchor::read(paths) {
         Ok(Some(anchor)) => (Some(anchor), None),
         Ok(None) => (None, Some("anchor.json is missing".to_owned())),
         Err(JournalError::Corrupt { what, .. }) => (None, Some(what)),
         Err(error) => return Err(error),
     };
     let witnesses: Vec<Head> = anchor
+        .map(|anchor| anchor.head)
         .into_iter()
-        .chain(HeadFile::read(paths, &genesis))
+        .chain(HeadFile::read(paths, &origin.genesis))
         .collect();
     let durable = chain::durable(&witnesses);
 
-    let walk = Walk::new(&paths.dir, store, genesis, Care::Bytes);
+    let walk = Walk::new(&paths.dir, store, origin, Care::Bytes);
     let (totals, result) = chain::scan(walk, &witnesses, &mut |frame| frame.entries().map(drop));
     let problem = match result {
         Ok(()) => None,
@@ -125,11 +149,13 @@ pub(super) fn examine(
         id: meta.id,
         host: meta.host.clone(),
         format: meta.format,
-        events: totals.head.seq,
+        events: totals.head.seq - origin.start.seq,
+        first: origin.start.seq + 1,
         records: totals.records,
         head: to_hex(&totals.head.hash),
-        anchored: anchor.map(|anchor| anchor.seq),
+        anchored: anchor.map(|anchor| anchor.head.seq),
         durable,
+        closed: anchor.is_some_and(|anchor| anchor.closed && anchor.head == totals.head),
         problem: problem.or(anchor_problem),
     })
 }

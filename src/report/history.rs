@@ -106,6 +106,23 @@ pub fn line(entry: &Entry) -> Value {
     line
 }
 
+/// Reads such a line again.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn entry(line: Value) -> Result<Entry, String> {
+    let field = |name: &str| line.get(name).cloned().unwrap_or_default();
+    let wrong = |name: &str| format!("no usable `{name}`");
+    let part = |name: &'static str| move |_| wrong(name);
+    Ok(Entry {
+        seq: serde_json::from_value(field("seq")).map_err(part("seq"))?,
+        at: serde_json::from_value(field("at")).map_err(part("at"))?,
+        run: serde_json::from_value(field("run")).map_err(part("run"))?,
+        ctid: serde_json::from_value(field("ctid")).map_err(part("ctid"))?,
+        event: serde_json::from_value(line).map_err(|error| error.to_string())?,
+    })
+}
+
 fn document(entry: &Entry, step: Option<Step>, kind: &str) -> Value {
     let mut line = Map::new();
     let mut put = |key: &str, value: Value| line.insert(key.to_owned(), value);
@@ -266,6 +283,15 @@ fn whole(event: &Event) -> Line {
                 count(totals.mutations, "change"),
             );
             (text, totals.failed + totals.skipped > 0)
+        }
+        Event::ContainerCarried { known } => {
+            let made = if known.created {
+                "made by phoenix; "
+            } else {
+                ""
+            };
+            let text = format!("{made}what came before was compacted away");
+            (text, false)
         }
         Event::ContainerUnchanged => ("all eleven states held".to_owned(), false),
         Event::ContainerConverged { took_ms } => (

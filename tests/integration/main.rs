@@ -18,5 +18,6 @@ mod laws;
 mod lxc;
 mod memory;
 mod support;
+mod survive;
 mod wishes;
 mod worlds;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::super::action::Action;
 use super::super::desired::Place;
@@ -14,7 +15,8 @@ use super::super::step::Step;
 use super::{IllegalTransition, illegal};
 
 /// What the journal knows of one container.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContainerRecord {
     /// An intent whose outcome is not recorded.
     pub open: Option<OpenIntent>,
@@ -45,7 +47,8 @@ pub struct ContainerRecord {
 }
 
 /// What came of the last work on a container.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Work had begun on this state.
     Working(Step),
@@ -68,7 +71,8 @@ pub enum Outcome {
 }
 
 /// An intent whose outcome is not recorded.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+
 pub struct OpenIntent {
     /// The run.
     pub run: RunId,
@@ -87,7 +91,8 @@ pub struct OpenIntent {
 }
 
 /// What a container was made from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Made {
     /// The template archive of this name.
     Template(String),

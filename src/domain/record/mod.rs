@@ -2,6 +2,7 @@
 //!
 //! Folding is pure, and refuses, by name, what cannot have happened.
 
+mod carry;
 mod container;
 mod run;
 
@@ -23,6 +24,8 @@ pub struct Record {
     pub containers: BTreeMap<Ctid, ContainerRecord>,
     /// Sequence number of the last event; 0 before the first.
     pub last_seq: u64,
+    /// Up to here events were folded into ones that carry what they said; 0: none were.
+    pub carried: u64,
 }
 /// An event that cannot have happened after the ones before it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,15 +56,23 @@ impl Record {
     /// # Errors
     /// When it cannot have happened now.
     pub fn fold(&mut self, entry: &Entry) -> Result<(), IllegalTransition> {
-        if entry.seq != self.last_seq + 1 {
+        let begins = self.last_seq == 0 && matches!(entry.event, Event::JournalCompacted { .. });
+        if !begins && entry.seq != self.last_seq + 1 {
             return Err(illegal(
                 entry,
                 format!("the event before it is {}", self.last_seq),
             ));
         }
-        match entry.ctid {
-            None => self.fold_run(entry)?,
-            Some(ctid) => {
+        match (entry.ctid, &entry.event) {
+            (
+                _,
+                Event::JournalCompacted { .. }
+                | Event::RunCarried { .. }
+                | Event::ContainerCarried { .. },
+            ) => self.take_up(entry)?,
+            (None, Event::JournalRepaired { .. }) => {}
+            (None, _) => self.fold_run(entry)?,
+            (Some(ctid), _) => {
                 let known = self.runs.iter_mut().rev().find(|run| run.id == entry.run);
                 let run = known.ok_or_else(|| illegal(entry, "its run never started"))?;
                 if run.phase != Phase::Working {

@@ -1,13 +1,14 @@
 //! What the journal knows of a run.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::super::event::{Entry, Event, RunStarted, RunTotals};
 use super::super::ids::RunId;
 use super::{IllegalTransition, illegal};
 
 /// One run.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RunRecord {
     /// Its id.
     pub id: RunId,
@@ -28,7 +29,8 @@ pub struct RunRecord {
 }
 
 /// How a run stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Somebody works on it, or died while doing so.
     Working,

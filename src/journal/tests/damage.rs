@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::super::error::JournalError;
+use super::super::meta;
 use super::super::record::{FORMAT, Frame};
 use super::super::{Journal, VerifyReport, verify};
 use super::support::*;
@@ -251,7 +252,7 @@ fn a_newer_format_is_said_to_be_newer() {
     let path = dir.path().join("journal/meta.json");
     let meta = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, meta.replace("\"format\": 1", "\"format\": 9")).unwrap();
-    let newer = |error| matches!(error, JournalError::NewerVersion { found: 9, known, .. } if known == u32::from(FORMAT));
+    let newer = |error| matches!(error, JournalError::NewerVersion { found: 9, known, .. } if known == meta::KNOWN);
     assert!(newer(refused(dir.path())));
     assert!(newer(Journal::open_existing(dir.path()).err().unwrap()));
     assert!(newer(verify(dir.path()).unwrap_err()));
