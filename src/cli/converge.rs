@@ -235,7 +235,7 @@ fn nothing(out: Out, record: &Record, wanted: Option<&str>) -> Result<Exit, CliE
     }
     let why = match record.runs.last() {
         None => "there was no run yet".to_owned(),
-        Some(run) => format!("run {} is {}", run.id, run.phase.name()),
+        Some(run) => format!("run {} is {}", run.id, run.outcome()),
     };
     if out.json() {
         out.line(&report::json::outcome(None))?;
@@ -256,11 +256,7 @@ fn same_run(record: &Record, last: &RunRecord, wanted: &str) -> Result<(), CliEr
 fn not_that_run(record: &Record, wanted: &str, help: &str) -> CliError {
     let known = |run: &&RunRecord| run.id.to_string().starts_with(&wanted.to_lowercase());
     let message = match record.runs.iter().rev().find(known) {
-        Some(run) => format!(
-            "run {} cannot be resumed: it is {}",
-            run.id,
-            run.phase.name()
-        ),
+        Some(run) => format!("run {} cannot be resumed: it is {}", run.id, run.outcome()),
         None => format!("run {wanted} is not in the journal"),
     };
     CliError::usage(message, help)

@@ -10,6 +10,7 @@ use super::exit::Exit;
 use super::out::{Out, to_stderr};
 use super::{clock, host, load, signals, state};
 use crate::domain::desired::DesiredState;
+use crate::domain::event::RunStarted;
 use crate::domain::ids::Ctid;
 use crate::engine::{Begin, Run};
 use crate::journal::Journal;
@@ -56,19 +57,15 @@ pub(super) fn run(global: &Global, out: Out, args: &DestroyArgs) -> Result<Exit,
         .copied()
         .collect();
     loaded.desired = absent(&known, &targets)?;
+    let targets: Vec<Ctid> = targets.into_iter().collect();
     let work = Work {
         run: Run {
             id: clock::new_run(),
-            begin: Begin::Start(crate::domain::event::RunStarted {
+            begin: Begin::Start(RunStarted {
                 destroy: true,
-                ..started(
-                    global,
-                    &seen,
-                    &loaded.desired,
-                    targets.iter().copied().collect(),
-                )
+                ..started(global, &seen, &loaded.desired, targets.clone())
             }),
-            targets: targets.into_iter().collect(),
+            targets,
             jobs: jobs(global),
             options: Options::default(),
         },
@@ -169,5 +166,5 @@ fn confirm(out: Out, plan: &str) -> Result<(), CliError> {
     if answer.trim() == "yes" {
         return Ok(());
     }
-    Err(CliError::Stopped)
+    Err(CliError::Declined)
 }

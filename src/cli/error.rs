@@ -68,6 +68,9 @@ pub(super) enum CliError {
     /// A signal came before anything began.
     #[error("stopped by a signal before anything began; nothing was changed")]
     Stopped,
+    /// The person was asked, and did not say yes.
+    #[error("not confirmed; nothing was changed")]
+    Declined,
     /// What is printed cannot be written.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
@@ -118,7 +121,7 @@ impl CliError {
             | Self::Illegal(_)
             | Self::Engine(_)
             | Self::State { .. } => Exit::Journal,
-            Self::Stopped => Exit::Interrupted,
+            Self::Stopped | Self::Declined => Exit::Interrupted,
             Self::Output(_) | Self::System { .. } => Exit::Unexpected,
         }
     }

@@ -438,6 +438,10 @@ pub(super) mod tests {
                 },
                 "+ take snapshot ready",
             ),
+            (
+                Action::Destroy,
+                "- destroy it with its volumes and snapshots",
+            ),
         ];
         let kinds: Vec<&str> = table.iter().map(|(action, _)| action.kind()).collect();
         assert_eq!(kinds, Action::KINDS);

@@ -125,7 +125,7 @@ fn standing(
 
 fn outcome_style(outcome: &str) -> Style {
     match outcome {
-        "converged" => ADDED,
+        "converged" | "destroyed" => ADDED,
         "failed" => BAD,
         "skipped" | "unfinished" | "interrupted" | "working" => CHANGED,
         _ => Style::new(),
@@ -189,7 +189,7 @@ pub fn status_json(rows: &[Standing]) -> Value {
 #[must_use]
 pub fn runs_table(runs: &[RunRecord]) -> String {
     let cells = runs.iter().map(|run| {
-        let name = run.phase.name();
+        let name = run.outcome();
         let why = match &run.phase {
             Phase::Interrupted { reason } => one_line(reason),
             Phase::Superseded { by } => format!("by {by}"),
@@ -248,7 +248,7 @@ pub fn runs_json(runs: &[RunRecord]) -> Value {
             "last_at": rfc3339(run.last_at),
             "operator": run.started.operator,
             "version": run.started.version,
-            "outcome": run.phase.name(),
+            "outcome": run.outcome(),
             "reason": reason,
             "superseded_by": by,
             "resumed": run.resumed,

@@ -8,6 +8,7 @@ use super::text::{ADDED, BAD, CHANGED, FAINT, STRONG, count, harmless, one_line,
 use crate::domain::action::Action;
 use crate::domain::desired::{DesiredState, Origin};
 use crate::domain::ids::Ctid;
+use crate::domain::step::Step;
 use crate::plan::{ContainerPlan, FleetPlan};
 
 /// The plan, in full: only what changes, and what a person should know.
@@ -134,6 +135,8 @@ fn makes(action: &Action) -> bool {
 pub struct Counts {
     /// Containers to be made.
     pub create: u64,
+    /// Containers to be destroyed.
+    pub destroy: u64,
     /// Containers that exist and are changed.
     pub change: u64,
     /// Containers of which only the health is asked.
@@ -170,6 +173,12 @@ impl Counts {
             &mut self.problems
         } else if plan.blocked_by.is_some() {
             &mut self.blocked
+        } else if plan
+            .steps
+            .iter()
+            .any(|step| step.step == Step::DestroyContainer)
+        {
+            &mut self.destroy
         } else if actions().any(makes) {
             &mut self.create
         } else if actions().any(Action::mutates) {
@@ -189,6 +198,10 @@ pub fn summary(plan: &FleetPlan) -> String {
     let counts = Counts::of(plan);
     if counts.unchanged == plan.containers.len() as u64 {
         return as_declared("No changes.", counts.unchanged);
+    }
+    if counts.destroy > 0 {
+        let text = format!("{} to destroy", counts.destroy);
+        return format!("Plan: {}.", paint(BAD, &text));
     }
     let mut parts = vec![
         paint(ADDED, &format!("{} to create", counts.create)),
@@ -229,7 +242,6 @@ pub(super) mod tests {
     use super::*;
     use crate::domain::desired::{Place, ScriptKind};
     use crate::domain::diagnostic::Problem;
-    use crate::domain::step::Step;
     use crate::plan::StepPlan;
     use crate::report::describe::tests as make;
     use crate::report::text::plain;

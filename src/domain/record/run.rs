@@ -58,6 +58,15 @@ impl RunRecord {
             Phase::Superseded { .. } => false,
         }
     }
+
+    /// One word for what came of it so far.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        match &self.phase {
+            Phase::Finished(_) if self.started.destroy && !self.resumable() => "destroyed",
+            phase => phase.name(),
+        }
+    }
 }
 impl RunRecord {
     /// A run that has just begun.

@@ -166,3 +166,52 @@ fn a_destruction_that_was_cut_off_goes_on() {
         site.ok(&["journal", "verify"]);
     }
 }
+
+/// Answers the question at a terminal, which `script` (of util-linux) is.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's own terminal around the real program"
+)]
+fn answered(site: &Site, answer: &str) -> Option<(Option<i32>, String)> {
+    let destroy = site.command(&["destroy", "903"]);
+    let words = std::iter::once(destroy.get_program()).chain(destroy.get_args());
+    let line: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &line.join(" "), "/dev/null"]);
+    script.stdin(std::process::Stdio::piped());
+    script.stdout(std::process::Stdio::piped());
+    let Ok(mut child) = script.spawn() else {
+        assert!(
+            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+            "`script` is needed in CI"
+        );
+        eprintln!("SKIPPED: `script` of util-linux is not installed");
+        return None;
+    };
+    let mut stdin = child.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut stdin, answer.as_bytes()).expect("an answer");
+    let output = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some((output.status.code(), text))
+}
+
+#[test]
+fn only_a_yes_is_a_yes() {
+    let site = Site::new();
+    site.apply();
+    let world = site.world();
+    let Some((code, text)) = answered(&site, "y\n") else {
+        return;
+    };
+    assert_eq!(code, Some(130), "{text}");
+    assert!(text.contains("1 to destroy"), "{text}");
+    assert!(
+        text.contains("not confirmed; nothing was changed"),
+        "{text}"
+    );
+    assert_eq!(site.world(), world);
+    let (code, text) = answered(&site, "yes\n").expect("it was there before");
+    assert_eq!(code, Some(0), "{text}");
+    let runs = site.ok(&["runs", "--format", "json"]).json();
+    assert_eq!(runs[1]["outcome"], "destroyed", "{runs}");
+}
