@@ -50,7 +50,7 @@ impl Answer {
     ///
     /// # Errors
     /// When it breaks off, or does not come.
-    pub fn next(&mut self) -> Result<Reply, AskError> {
+    pub fn line(&mut self) -> Result<Reply, AskError> {
         next(&mut self.lines)
     }
 
@@ -60,7 +60,7 @@ impl Answer {
     /// When it breaks off, or does not come.
     pub fn each(mut self, mut f: impl FnMut(Reply)) -> Result<End, AskError> {
         loop {
-            match self.next()? {
+            match self.line()? {
                 Reply::End(end) => return Ok(end),
                 reply => f(reply),
             }

@@ -346,6 +346,7 @@ impl Work<'_> {
         let durable_batches = self.journal.durable_batches();
         let observations = self.machine.observations();
         self.journal.close()?;
+        state::make_private(&self.dir.join("journal"));
         tracing::info!(durable_batches, observations, "the run has ended");
         let report = Report {
             summary: &summary,

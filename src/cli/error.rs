@@ -54,6 +54,9 @@ pub(super) enum CliError {
     /// A run has the journal.
     #[error("{message}")]
     InUse { message: String, help: String },
+    /// Somebody else could have written into the state directory.
+    #[error("{message}")]
+    NotOurs { message: String, help: String },
     /// The phoenix that has the journal was asked in vain.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -125,6 +128,7 @@ impl CliError {
             Self::Host(_) | Self::Sim(_) | Self::Lxc(_) => Exit::Host,
             Self::Journal(_)
             | Self::InUse { .. }
+            | Self::NotOurs { .. }
             | Self::Ask(_)
             | Self::Damaged { .. }
             | Self::Illegal(_)
@@ -139,7 +143,9 @@ impl CliError {
     pub(super) fn help(&self) -> Option<String> {
         let text = match self {
             Self::Usage { help, .. } => return help.clone(),
-            Self::Refused { help, .. } | Self::InUse { help, .. } => help.clone(),
+            Self::Refused { help, .. } | Self::InUse { help, .. } | Self::NotOurs { help, .. } => {
+                help.clone()
+            }
             Self::Ask(_) => "try again; `fuser` on `journal/LOCK` in the state directory tells \
                  which process has the journal"
                 .to_owned(),

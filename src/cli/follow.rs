@@ -91,7 +91,7 @@ impl Follower {
             return Ok(false);
         };
         while self.heard {
-            match answer.next() {
+            match answer.line() {
                 Ok(Reply::Entry(entry)) => self.take(*entry)?,
                 Ok(Reply::Upto(seq)) => self.seen = seq,
                 Ok(Reply::End(End::Over | End::Complete)) => {

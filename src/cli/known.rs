@@ -124,7 +124,10 @@ fn alone<T>(dir: &Path, open: impl Fn() -> Result<T, JournalError>) -> Result<T,
                 }
                 std::thread::sleep(PAUSE);
             }
-            opened => return Ok(opened?),
+            opened => {
+                state::make_private(&dir.join("journal"));
+                return Ok(opened?);
+            }
         }
     }
 }
