@@ -162,7 +162,10 @@ fn a_follower_sees_every_event_through_runs_and_deaths() {
     let known = site.ok(&["history", "901", "--format", "json"]).lines();
     assert!(seqs(&told).last() <= seqs(&known).last());
     running.kill();
-    site.ok(&["resume"]);
+    // Slow enough that the events come one by one while somebody listens.
+    let mut resume = site.command(&["resume", "--jobs", "1"]);
+    resume.env("PHOENIX_SIM_LATENCY", "pct/4");
+    Done::of(&resume.output().expect("it starts")).code(0);
     up_to(&mut told, "run_finished");
     site.change(901, "memory_mb", json!(512));
     site.ok(&["apply"]);
