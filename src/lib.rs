@@ -1,6 +1,7 @@
 //! phoenix brings Linux containers to the state that JSON files declare, and never loses its
 //! place. `docs/architecture.md` is the map.
 
+pub mod beside;
 pub mod cli;
 pub mod config;
 pub mod domain;

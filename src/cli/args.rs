@@ -289,6 +289,10 @@ pub(super) struct HistoryArgs {
     #[arg(long, value_name = "WHEN")]
     pub(super) since: Option<Since>,
 
+    /// Go on with what happens from now on, as soon as it is durable, until interrupted
+    #[arg(long, short)]
+    pub(super) follow: bool,
+
     /// Only of this state
     #[arg(long, value_parser = steps())]
     pub(super) step: Option<Step>,

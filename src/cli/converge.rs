@@ -12,7 +12,8 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::out::{Out, to_stderr};
 use super::state::{Declared, digest_of};
-use super::{destroy, host, load, signals, state};
+use super::{destroy, host, known, load, signals, state};
+use crate::beside::Server;
 use crate::config::Loaded;
 use crate::domain::desired::DesiredState;
 use crate::domain::event::{RunResumed, RunStarted};
@@ -47,13 +48,15 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
     let options = load::options(&args.wishes, desired, &targets)?;
     let stop = signals::stop_flag()?;
     let dir = state::directory(global)?;
+    known::unused(&dir)?;
     let machine = host::open(global, out, desired)?;
-    let journal = Journal::open(&OpenOptions {
+    let journal = known::open(&OpenOptions {
         dir: &dir,
         host: &machine.get().identity()?,
         now: clock::now(),
         new_id: clock::new_journal(),
     })?;
+    let server = known::serve(&dir, &journal, "apply", operator());
     let trace = Trace::leave(&dir)?;
     let record = state::fold(&journal)?;
     remark_on_the_last(out, &record);
@@ -82,6 +85,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
         run,
         stop,
         trace: Some(trace),
+        server,
     };
     work.converge(out, args.patience)
 }
@@ -89,9 +93,10 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
 pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exit, CliError> {
     let mut loaded = load::configuration(global, out)?;
     let dir = state::directory(global)?;
-    let Some(journal) = Journal::open_existing(&dir)? else {
+    let Some(journal) = known::open_existing(&dir)? else {
         return nothing(out, &Record::default(), args.run.as_deref());
     };
+    let server = known::serve(&dir, &journal, "resume", operator());
     let record = state::fold(&journal)?;
     let Some(last) = record.resumable().cloned() else {
         // A run that started later was begun by it, or took its place.
@@ -107,6 +112,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
                 moment(begun.at)
             ));
         }
+        drop(server);
         journal.close()?;
         return nothing(out, &record, args.run.as_deref());
     };
@@ -115,7 +121,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     }
     let stop = signals::stop_flag()?;
     let machine = host::open(global, out, &loaded.desired)?;
-    load::belongs(&journal, &dir, Some(&machine.get().identity()?))?;
+    load::belongs(journal.host(), &dir, Some(&machine.get().identity()?))?;
     let targets = last.started.targets.clone();
     if !last.started.destroy {
         remark_on_files(out, &dir, &last, &loaded.desired);
@@ -170,6 +176,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
         stop,
         // What is resumed is in the journal already.
         trace: None,
+        server,
     };
     work.converge(out, args.patience)
 }
@@ -206,7 +213,7 @@ pub(super) fn jobs(global: &Global) -> u32 {
 }
 
 /// Who asks: behind `sudo`, the person in front of it.
-fn operator() -> String {
+pub(super) fn operator() -> String {
     ["SUDO_USER", "USER", "LOGNAME"]
         .into_iter()
         .filter_map(|name| std::env::var(name).ok())
@@ -288,6 +295,8 @@ pub(super) struct Work<'a> {
     pub(super) loaded: Loaded,
     pub(super) dir: &'a Path,
     pub(super) machine: host::AnyHost,
+    // Before the journal, which is closed after the last answer.
+    pub(super) server: Option<Server>,
     pub(super) journal: Journal,
     pub(super) record: Record,
     pub(super) seen: ObservedWorld,
@@ -302,11 +311,16 @@ impl Work<'_> {
         self.preflight()?;
         // What was wanted before anything began leaves no run behind.
         if self.stop.load(Ordering::SeqCst) {
+            drop(self.server);
             self.journal.close()?;
             return Err(CliError::Stopped);
         }
         let desired = &self.loaded.desired;
         Declared::of(self.run.id, desired).write(self.dir)?;
+        if let Some(server) = &self.server {
+            server.knows(&self.record);
+            server.works_on(self.run.id);
+        }
         let began = clock::now();
         let progress = progress(out, desired, &self.run.targets)?;
         let watcher = Traced {
@@ -325,11 +339,14 @@ impl Work<'_> {
         };
         let result = engine::converge(&env, &self.run, &self.record, self.seen);
         progress.finish();
+        // Whoever follows hears of the end; then nobody reads any more.
+        drop(self.server);
         let summary = result?;
         let took = clock::now().signed_duration_since(began).num_milliseconds();
         let durable_batches = self.journal.durable_batches();
         let observations = self.machine.observations();
         self.journal.close()?;
+        state::make_private(&self.dir.join("journal"));
         tracing::info!(durable_batches, observations, "the run has ended");
         let report = Report {
             summary: &summary,

@@ -4,16 +4,15 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use super::args::{DestroyArgs, Global};
-use super::converge::{Work, jobs, started};
+use super::converge::{Work, jobs, operator, started};
 use super::error::CliError;
 use super::exit::Exit;
 use super::out::{Out, to_stderr};
-use super::{clock, host, load, signals, state};
+use super::{clock, host, known, load, signals, state};
 use crate::domain::desired::DesiredState;
 use crate::domain::event::RunStarted;
 use crate::domain::ids::Ctid;
 use crate::engine::{Begin, Run};
-use crate::journal::Journal;
 use crate::plan::{FleetPlan, Known, removal};
 use crate::report;
 use crate::steps::Options;
@@ -23,14 +22,15 @@ pub(super) fn run(global: &Global, out: Out, args: &DestroyArgs) -> Result<Exit,
     let mut loaded = load::configuration(global, out)?;
     let stop = signals::stop_flag()?;
     let dir = state::directory(global)?;
-    let Some(journal) = Journal::open_existing(&dir)? else {
+    let Some(journal) = known::open_existing(&dir)? else {
         return Err(CliError::usage(
             format!("there is no journal in {} yet", dir.display()),
             "phoenix destroys only what it made; --state names another state directory",
         ));
     };
+    let server = known::serve(&dir, &journal, "destroy", operator());
     let machine = host::open(global, out, &loaded.desired)?;
-    load::belongs(&journal, &dir, Some(&machine.get().identity()?))?;
+    load::belongs(journal.host(), &dir, Some(&machine.get().identity()?))?;
     let record = state::fold(&journal)?;
     let seen = host::observe(machine.get(), &loaded.desired, args.patience, &stop)?;
     let known = Known {
@@ -48,6 +48,7 @@ pub(super) fn run(global: &Global, out: Out, args: &DestroyArgs) -> Result<Exit,
         .filter(|ctid| seen.containers.contains_key(ctid));
     let targets: BTreeSet<Ctid> = present.collect();
     if targets.is_empty() {
+        drop(server);
         journal.close()?;
         return nothing(out);
     }
@@ -77,6 +78,7 @@ pub(super) fn run(global: &Global, out: Out, args: &DestroyArgs) -> Result<Exit,
         seen,
         stop,
         trace: None,
+        server,
     };
     let plan = work.plan()?;
     if let Some(refused) = refused(&plan) {

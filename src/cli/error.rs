@@ -5,6 +5,7 @@ use std::io;
 use serde_json::Value;
 
 use super::exit::Exit;
+use crate::beside::AskError;
 use crate::config::ConfigError;
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::record::IllegalTransition;
@@ -52,6 +53,15 @@ pub(super) enum CliError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A run has the journal.
+    #[error("{message}")]
+    InUse { message: String, help: String },
+    /// Somebody else could have written into the state directory.
+    #[error("{message}")]
+    NotOurs { message: String, help: String },
+    /// The phoenix that has the journal was asked in vain.
+    #[error(transparent)]
+    Ask(#[from] AskError),
     /// The journal was read to its end, and is not whole.
     #[error("{message}")]
     Damaged { message: String, document: Value },
@@ -119,6 +129,9 @@ impl CliError {
             Self::Sim(SimError::Refused(_)) => Exit::Failed,
             Self::Host(_) | Self::Sim(_) | Self::Lxc(_) | Self::Pct(_) => Exit::Host,
             Self::Journal(_)
+            | Self::InUse { .. }
+            | Self::NotOurs { .. }
+            | Self::Ask(_)
             | Self::Damaged { .. }
             | Self::Illegal(_)
             | Self::Engine(_)
@@ -132,7 +145,12 @@ impl CliError {
     pub(super) fn help(&self) -> Option<String> {
         let text = match self {
             Self::Usage { help, .. } => return help.clone(),
-            Self::Refused { help, .. } => help.clone(),
+            Self::Refused { help, .. } | Self::InUse { help, .. } | Self::NotOurs { help, .. } => {
+                help.clone()
+            }
+            Self::Ask(_) => "try again; `fuser` on `journal/LOCK` in the state directory tells \
+                 which process has the journal"
+                .to_owned(),
             Self::Lxc(error) => error.help(),
             Self::Pct(error) => error.help(),
             Self::Journal(error) | Self::Engine(EngineError::Journal(error)) => error.help(),

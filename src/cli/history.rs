@@ -4,28 +4,24 @@ use super::args::{Global, HistoryArgs};
 use super::error::CliError;
 use super::exit::Exit;
 use super::out::Out;
-use super::{clock, state};
+use super::{clock, follow, known, state};
 use crate::domain::ids::{Ctid, RunId};
-use crate::journal::Journal;
 use crate::report::history::{self, Filter};
 use crate::report::overview;
 
 pub(super) fn run(global: &Global, out: Out, args: &HistoryArgs) -> Result<Exit, CliError> {
     let dir = state::directory(global)?;
-    let Some(journal) = Journal::open_existing(&dir)? else {
+    if args.follow {
+        return follow::run(out, &dir, args);
+    }
+    let Some(entries) = known::entries_of(&dir, args.ctid)? else {
         if let Some(wanted) = &args.run {
             return Err(unknown_run(args.ctid, wanted, &[]));
         }
         out.remark(&format!("There is no journal in {} yet.", dir.display()));
         return Ok(Exit::Done);
     };
-    let entries = journal.entries_of(args.ctid)?;
-    journal.close()?;
-    let filter = Filter {
-        run: args.run.as_ref().map(|run| run.to_lowercase()),
-        since: args.since.map(|since| since.moment(clock::now())),
-        step: args.step,
-    };
+    let filter = filter(args);
     if let Some(wanted) = &filter.run {
         let known = history::runs(&entries);
         if !known.iter().any(|run| run.to_string().starts_with(wanted)) {
@@ -46,6 +42,15 @@ pub(super) fn run(global: &Global, out: Out, args: &HistoryArgs) -> Result<Exit,
         out.text(&history::human(&entries, &filter))?;
     }
     Ok(Exit::Done)
+}
+
+/// What is wanted of it.
+pub(super) fn filter(args: &HistoryArgs) -> Filter {
+    Filter {
+        run: args.run.as_ref().map(|run| run.to_lowercase()),
+        since: args.since.map(|since| since.moment(clock::now())),
+        step: args.step,
+    }
 }
 
 /// A run in which the container did not take part, with those in which it did.
@@ -73,12 +78,8 @@ fn unknown_run(ctid: Ctid, wanted: &str, known: &[RunId]) -> CliError {
 
 pub(super) fn runs(global: &Global, out: Out) -> Result<Exit, CliError> {
     let dir = state::directory(global)?;
-    let runs = match Journal::open_existing(&dir)? {
-        Some(journal) => {
-            let record = state::fold(&journal)?;
-            journal.close()?;
-            record.runs
-        }
+    let runs = match known::everything(&dir)? {
+        Some(known) => known.record.runs,
         None => {
             out.remark(&format!("There is no journal in {} yet.", dir.display()));
             Vec::new()

@@ -5,14 +5,14 @@ use uuid::Uuid;
 use super::args::{Global, Patience, Wishes};
 use super::error::CliError;
 use super::out::Out;
-use super::{host, state};
+use super::{host, known, state};
 use crate::config::{self, Loaded};
 use crate::domain::desired::DesiredState;
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::ids::{Ctid, JournalId};
 use crate::domain::observed::ObservedWorld;
 use crate::domain::record::Record;
-use crate::journal::{Journal, JournalError};
+use crate::journal::JournalError;
 use crate::plan::{FleetPlan, Graph, Planner, plan_fleet};
 use crate::report::plan::some_of;
 use crate::steps::Options;
@@ -116,36 +116,34 @@ pub(super) fn view(
 ) -> Result<View, CliError> {
     let dir = state::directory(global)?;
     let (world, identity) = host::look(global, out, desired, patience)?;
-    let Some(journal) = Journal::open_existing(&dir)? else {
+    let Some(known) = known::everything(&dir)? else {
         return Ok(View {
             world,
             record: Record::default(),
             journal: JournalId(Uuid::nil()),
         });
     };
-    belongs(&journal, &dir, identity.as_deref())?;
-    let view = View {
+    belongs(&known.host, &dir, identity.as_deref())?;
+    Ok(View {
         world,
-        record: state::fold(&journal)?,
-        journal: journal.id(),
-    };
-    journal.close()?;
-    Ok(view)
+        record: known.record,
+        journal: known.journal,
+    })
 }
 
 /// Refuses a journal of another host.
 pub(super) fn belongs(
-    journal: &Journal,
+    journal: &str,
     dir: &std::path::Path,
     identity: Option<&str>,
 ) -> Result<(), CliError> {
-    if identity == Some(journal.host()) {
+    if identity == Some(journal) {
         return Ok(());
     }
     let host = identity.unwrap_or("a simulated one that is yet to be made");
     Err(CliError::Journal(JournalError::OtherHost {
         dir: dir.to_owned(),
-        journal: journal.host().to_owned(),
+        journal: journal.to_owned(),
         host: host.to_owned(),
     }))
 }

@@ -37,7 +37,7 @@ impl Out {
     }
 
     /// A text, and whether somebody still reads.
-    fn heard(self, text: &str) -> Result<bool, CliError> {
+    pub(super) fn heard(self, text: &str) -> Result<bool, CliError> {
         let mut stdout = anstream::stdout().lock();
         let written = stdout
             .write_all(text.as_bytes())

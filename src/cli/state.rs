@@ -1,9 +1,11 @@
 //! The state directory: where it is, and what lies in it beside the journal.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,8 +18,73 @@ use crate::domain::ids::{Ctid, Digest, RunId};
 use crate::domain::record::Record;
 use crate::journal::{Journal, JournalError};
 
-/// The state directory.
+/// The state directory. One that somebody else could write to is refused: the journal in it would
+/// say what they like, and phoenix acts on what it says.
 pub(super) fn directory(global: &Global) -> Result<PathBuf, CliError> {
+    let dir = named(global)?;
+    for part in [dir.clone(), dir.join("journal")] {
+        must_be_ours(&part)?;
+    }
+    Ok(dir)
+}
+
+fn must_be_ours(dir: &Path) -> Result<(), CliError> {
+    /// Write permission for the group and for others.
+    const OTHERS_WRITE: u32 = 0o022;
+    // One that is not there will be made; one that cannot be looked at is refused by whoever opens
+    // what is in it.
+    let Ok(facts) = std::fs::metadata(dir) else {
+        return Ok(());
+    };
+    let (shown, me) = (dir.display(), rustix::process::geteuid().as_raw());
+    if facts.uid() != me {
+        return Err(CliError::NotOurs {
+            message: format!(
+                "the state directory is not yours: {shown} belongs to uid {}, this is uid {me}",
+                facts.uid()
+            ),
+            help: "run phoenix as the user who owns it, or name another directory with --state"
+                .to_owned(),
+        });
+    }
+    let mode = facts.mode() & 0o7777;
+    if mode & OTHERS_WRITE != 0 {
+        return Err(CliError::NotOurs {
+            message: format!(
+                "others may write to the state directory: {shown} has mode {mode:04o}"
+            ),
+            help: format!(
+                "make sure that nobody has changed anything in it, then run `chmod go-rwx {shown}`; \
+                 or name another directory with --state"
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Takes away from everybody else what sled makes with the permissions of the process's umask.
+pub(super) fn make_private(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let Ok(facts) = entry.metadata() else {
+            continue;
+        };
+        let mode = facts.mode() & 0o777;
+        if !facts.is_symlink() && mode & 0o077 != 0 {
+            let permissions = Permissions::from_mode(mode & 0o700);
+            if let Err(error) = std::fs::set_permissions(entry.path(), permissions) {
+                tracing::debug!(%error, path = %entry.path().display(), "not made private");
+            }
+        }
+        if facts.is_dir() {
+            make_private(&entry.path());
+        }
+    }
+}
+
+fn named(global: &Global) -> Result<PathBuf, CliError> {
     if let Some(dir) = &global.state {
         return Ok(dir.clone());
     }
@@ -205,7 +272,6 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_for_its_owner_only() {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("declared.json.new"), "left").expect("written");
         declared(&[]).write(dir.path()).expect("written");

@@ -115,7 +115,7 @@ pub enum Event {
         index: u32,
         /// How long it took, in milliseconds.
         took_ms: u64,
-        /// The end of its output, redacted.
+        /// The end of its output, as it was.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         output: String,
     },
@@ -290,13 +290,13 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What went wrong.
     pub message: String,
-    /// The command, where there was one, redacted.
+    /// The command, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// Its exit code, where it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// The end of its output, redacted.
+    /// The end of its output, as it was.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub output: String,
     /// What a person can do about it.

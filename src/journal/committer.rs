@@ -2,7 +2,9 @@
 //! once, and lets everybody go whose events are in it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::anchor::{Anchor, HeadFile};
 use super::chain::Totals;
@@ -110,6 +112,25 @@ impl Shared {
             Some(error) if queue.totals.head.seq < wanted => Err(error.clone()),
             _ => Ok(()),
         }
+    }
+
+    /// Waits, without asking for anything to be written, until more than this is durable or never
+    /// will be, `stop` is set, or the time is up.
+    pub(super) fn wait_beyond(&self, seq: u64, stop: &AtomicBool, patience: Duration) -> u64 {
+        let waits = |queue: &mut Queue| {
+            let over = queue.closing || queue.failed.is_some() || stop.load(Ordering::SeqCst);
+            queue.totals.head.seq <= seq && !over
+        };
+        let waited = self.done.wait_timeout_while(self.lock(), patience, waits);
+        let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.totals.head.seq
+    }
+
+    /// Lets everybody who waits look again at what they wait for.
+    pub(super) fn wake(&self) {
+        // Nobody is between looking and waiting while the lock is held.
+        drop(self.lock());
+        self.done.notify_all();
     }
 
     /// How far the journal reaches on the disk.

@@ -18,6 +18,7 @@ mod files;
 mod import;
 mod meta;
 mod open;
+mod reader;
 mod record;
 mod repair;
 mod salvage;
@@ -39,6 +40,7 @@ pub use compact::{Compacted, compact};
 pub use error::{JournalError, SeqRange};
 pub use import::{Identity, import};
 pub use open::OpenOptions;
+pub use reader::Reader;
 pub use repair::{Repair, Repairing, repair};
 pub use verify::{Problem, VerifyReport, verify};
 
@@ -125,6 +127,18 @@ impl Journal {
     #[must_use]
     pub fn created_at(&self) -> DateTime<Utc> {
         self.meta.created_at()
+    }
+
+    /// Reads beside this handle.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader {
+            dir: self.paths.dir.clone(),
+            id: self.meta.id,
+            host: self.meta.host.clone(),
+            shared: Arc::clone(&self.shared),
+            store: self.store.clone(),
+        }
     }
 
     /// What an unfinished write had left behind, and was removed at open.

@@ -44,14 +44,17 @@ impl Filter {
     pub fn select(&self, entries: Vec<Entry>) -> Vec<Entry> {
         let own = entries.iter().filter(|entry| entry.ctid.is_some());
         let runs: BTreeSet<RunId> = own.map(|entry| entry.run).collect();
-        let wanted = |entry: &Entry| {
-            let id = entry.run.to_string();
-            runs.contains(&entry.run)
-                && self.run.as_ref().is_none_or(|start| id.starts_with(start))
-                && self.since.is_none_or(|since| entry.at >= since)
-                && self.step.is_none_or(|step| about(&entry.event, step))
-        };
+        let wanted = |entry: &Entry| runs.contains(&entry.run) && self.wants(entry);
         entries.into_iter().filter(|entry| wanted(entry)).collect()
+    }
+
+    /// Whether an entry is wanted, of a run in which the container takes part.
+    #[must_use]
+    pub fn wants(&self, entry: &Entry) -> bool {
+        let of_run = |start: &String| entry.run.to_string().starts_with(start);
+        self.run.as_ref().is_none_or(of_run)
+            && self.since.is_none_or(|since| entry.at >= since)
+            && self.step.is_none_or(|step| about(&entry.event, step))
     }
 
     /// Whether it leaves anything out.

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module may import of the crate; `cli` wires everything.
-const MAY_IMPORT: [(&str, &[&str]); 8] = [
+const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("steps", &["domain"]),
     ("plan", &["domain", "steps"]),
     ("host", &["domain"]),
     ("journal", &["domain"]),
+    ("beside", &["domain", "journal"]),
     ("report", &["domain", "plan", "steps", "engine", "journal"]),
     ("engine", &["domain", "steps", "plan", "host", "journal"]),
 ];

@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod beside;
 mod cli;
 mod coverage;
 mod crash;

@@ -8,6 +8,8 @@ mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::action::Action;
 use super::event::{Entry, Event};
 use super::ids::Ctid;
@@ -16,7 +18,7 @@ pub use container::{ContainerRecord, Made, OpenIntent, Outcome};
 pub use run::{Phase, RunRecord};
 
 /// Everything a journal says.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Record {
     /// The runs, oldest first.
     pub runs: Vec<RunRecord>,

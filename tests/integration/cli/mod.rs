@@ -5,5 +5,6 @@ mod destroy;
 mod interruption;
 mod journal;
 mod mistakes;
+mod private;
 mod run;
 mod usage;
