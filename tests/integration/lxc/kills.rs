@@ -233,3 +233,55 @@ fn killed_with_all_that_it_started_it_goes_on() {
         with_family: true,
     });
 }
+
+/// A destruction, killed at some moment, alone or with all that it started; what it left goes
+/// with `resume`, or, where it had not begun, with another destruction.
+#[test]
+fn a_destruction_that_is_killed_goes_on_and_leaves_nothing() {
+    if !able("a_destruction_that_is_killed_goes_on_and_leaves_nothing") {
+        return;
+    }
+    let mut site = Site::new();
+    site.declare(800, &json!({ "template_snapshot_name": "golden" }));
+    site.declare(
+        801,
+        &json!({
+            "clone_from_ctid": "800",
+            "volumes": [{ "name": "data", "pool": "pool", "size_gb": 1, "mount_point": "/data" }],
+        }),
+    );
+    site.write();
+    let mut moments = Moments::new();
+    let mut cut = 0;
+    for round in 0..8 {
+        assert_eq!(site.apply()["failed"], 0);
+        let destroy = ["destroy", "800", "801", "--yes", "--quiet"];
+        let mut command = site.command(&destroy);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("it starts");
+        thread::sleep(moments.below(Duration::from_millis(400)));
+        kill(&mut child, round % 2 == 1);
+        let runs = site.run(&["runs", "--format", "json"]).code(0).json();
+        let last = runs.as_array().and_then(|runs| runs.last().cloned());
+        let last = last.expect("a run");
+        if last["resumable"] == json!(true) {
+            cut += 1;
+            site.run(&["resume"]).code(0);
+        } else {
+            site.run(&["destroy", "800", "801", "--yes"]).code(0);
+        }
+        let names = |dir: &str| -> Vec<String> {
+            let entries = std::fs::read_dir(site.path(dir)).expect("a directory");
+            let names = entries.flatten().map(|entry| entry.file_name());
+            let mut names: Vec<_> = names.map(|n| n.to_string_lossy().into_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names("lxc"), [".phoenix", "storage", "template"]);
+        assert_eq!(names("lxc/storage/pool"), Vec::<String>::new());
+        assert_eq!(site.await_quiet(), Vec::<String>::new());
+        site.run(&["journal", "verify"]).code(0);
+    }
+    println!("{cut} kills hit a destruction that was under way");
+    assert!(cut > 0, "no kill hit");
+}
