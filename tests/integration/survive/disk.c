@@ -1,7 +1,8 @@
 /* A disk that lies, fails or remembers: put before the C library (LD_PRELOAD) of one process.
  *
  * DISK_DIR    only what lies below this directory is touched
- * DISK_MODE   nosync      fsync and fdatasync say that it is done, and do nothing
+ * DISK_MODE   lazy        sync_file_range, which promises nothing, does nothing
+ *             nosync      so, and fdatasync says that it is done, and does nothing
  *             enospc:N    the Nth operation that needs room, and each one after it, finds none
  *             eio:N       the Nth sync fails, once
  *             record      every change is noted in DISK_TRACE
@@ -25,7 +26,7 @@
 #include <unistd.h>
 
 enum { CREATE = 1, MKDIR, WRITE, TRUNCATE, SYNC, RENAME, UNLINK, MARK };
-enum { OFF, NOSYNC, ENOSPC_AT, EIO_AT, RECORD };
+enum { OFF, LAZY, NOSYNC, ENOSPC_AT, EIO_AT, RECORD };
 enum { NOT_OURS, OURS, MARKS };
 #define FDS 4096
 
@@ -40,7 +41,8 @@ __attribute__((constructor)) static void begin(void) {
     dir = getenv("DISK_DIR");
     marks = getenv("DISK_MARKS");
     if (!dir || !how) return;
-    if (!strcmp(how, "nosync")) mode = NOSYNC;
+    if (!strcmp(how, "lazy")) mode = LAZY;
+    else if (!strcmp(how, "nosync")) mode = NOSYNC;
     else if (!strncmp(how, "enospc:", 7)) mode = ENOSPC_AT, limit = atol(how + 7);
     else if (!strncmp(how, "eio:", 4)) mode = EIO_AT, limit = atol(how + 4);
     else if (!strcmp(how, "record")) mode = RECORD;
@@ -196,7 +198,7 @@ int ftruncate64(int fd, off64_t size) { return ftruncate(fd, size); }
 static int synced(long call, int fd) {
     int mine = kind(fd) == OURS;
     GUARDED;
-    if (mine && mode == NOSYNC) DONE(0);
+    if (mine && mode == NOSYNC && call == SYS_fdatasync) DONE(0);
     if (mine && mode == EIO_AT && counted(count + 1 == limit, EIO)) DONE(-1);
     int done = syscall(call, fd);
     if (!done && mine) note(SYNC, inode_of(fd), 0, 0, "", 0);
@@ -204,6 +206,11 @@ static int synced(long call, int fd) {
 }
 int fsync(int fd) { return synced(SYS_fsync, fd); }
 int fdatasync(int fd) { return synced(SYS_fdatasync, fd); }
+
+int sync_file_range(int fd, off64_t from, off64_t length, unsigned flags) {
+    if (kind(fd) == OURS && (mode == LAZY || mode == NOSYNC)) return 0;
+    return syscall(SYS_sync_file_range, fd, from, length, flags);
+}
 
 int close(int fd) {
     if (fd >= 0 && fd < FDS) kind_of[fd] = NOT_OURS;

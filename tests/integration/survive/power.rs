@@ -174,9 +174,10 @@ fn story(fleet: &Fleet, cuts: &[Cut], synced: bool, live: &AtomicUsize) {
 fn start(site: &Site<'_>, disk: &Disk, synced: bool) -> Child {
     let said = File::create(site.dir.path().join("stderr")).expect("a file");
     let mut command = site.command(0, &[site.next()]);
-    if !synced {
-        shim::put(&mut command, &disk.mount, "nosync");
-    }
+    // What only sync_file_range wrote would survive in the file behind the loop device, as it
+    // would not in the cache of a disk.
+    let mode = if synced { "lazy" } else { "nosync" };
+    shim::put(&mut command, &disk.mount, mode);
     command
         .env("PHOENIX_SIM_LATENCY", LATENCY)
         .stdout(Stdio::null())
