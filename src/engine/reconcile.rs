@@ -298,6 +298,9 @@ impl<'a> Reconciler<'a> {
             (Attempt::Done, Ok(left)) if !left.actions.is_empty() => {
                 self.fail(step, attempt, tries, &without_effect(&left.actions))
             }
+            (Attempt::Refused(error, _), Ok(_)) if error.unseen => {
+                self.fail(step, attempt, tries, &error)
+            }
             (outcome, Ok(_)) => {
                 // What the host did not own up to, and did all the same.
                 if let Attempt::Refused(_, mutates) = outcome {

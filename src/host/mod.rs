@@ -102,6 +102,9 @@ pub struct HostError {
     pub exit_code: Option<i32>,
     /// The end of its output.
     pub output: String,
+    /// Whether what it left undone cannot be seen from outside: that everything looks done does
+    /// not make up for it.
+    pub unseen: bool,
 }
 
 impl HostError {
@@ -113,6 +116,7 @@ impl HostError {
             command: None,
             exit_code: None,
             output: String::new(),
+            unseen: false,
         }
     }
 }

@@ -254,6 +254,7 @@ impl<'a> Job<'a> {
             command: Some(self.shown()),
             exit_code,
             output: streams.output().tail,
+            unseen: false,
         }
     }
 

@@ -393,6 +393,7 @@ pub(super) fn judged(done: &Done) -> Result<Applied, HostError> {
                 Err(HostError {
                     exit_code: Some(0),
                     output: said.to_owned(),
+                    unseen: failure::unseen(&why),
                     ..HostError::new(FailureKind::Permanent, why)
                 })
             }

@@ -90,10 +90,13 @@ fn is_noise(line: &str) -> bool {
         || (line.starts_with("vm ") && line.contains(" - unable to parse value of "))
 }
 
+/// What a `pct resize` says whose file system did not follow.
+const FILE_SYSTEM: &str = "failed to update the container's filesystem";
+
 /// Texts of failures that end with exit code 0.
 const UNOWNED: [&str; 6] = [
     "can't resize this image format",
-    "failed to update the container's filesystem",
+    FILE_SYSTEM,
     "failed to create file:",
     "failed to open ",
     "clone failed:",
@@ -107,6 +110,12 @@ pub(super) fn unowned(said: &str) -> Option<String> {
         UNOWNED.iter().any(|text| line.starts_with(text))
     });
     found.map(|line| line.trim().to_owned())
+}
+
+/// Whether a failure that ends with exit code 0 leaves something undone that no configuration
+/// shows: the disk has grown, and the file system on it has not.
+pub(super) fn unseen(why: &str) -> bool {
+    why.to_lowercase().starts_with(FILE_SYSTEM)
 }
 
 #[cfg(test)]
