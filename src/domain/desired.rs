@@ -85,12 +85,18 @@ pub struct DesiredContainer {
 }
 
 impl DesiredContainer {
-    /// Everything that must have converged first: dependencies and the clone source.
-    pub fn needs(&self) -> impl Iterator<Item = Ctid> + '_ {
-        let source = match &self.origin {
+    /// The container that it is cloned from, if it is made so.
+    #[must_use]
+    pub fn clone_source(&self) -> Option<Ctid> {
+        match &self.origin {
             Origin::Clone { source, .. } => Some(*source),
             Origin::Template(_) | Origin::Nothing => None,
-        };
+        }
+    }
+
+    /// Everything that must have converged first: dependencies and the clone source.
+    pub fn needs(&self) -> impl Iterator<Item = Ctid> + '_ {
+        let source = self.clone_source();
         let depends = self.dependencies.iter().copied();
         depends.chain(source.filter(|source| !self.dependencies.contains(source)))
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Clock, Env, Limits};
 use crate::domain::action::Action;
-use crate::domain::desired::{DesiredContainer, Origin};
+use crate::domain::desired::DesiredContainer;
 use crate::domain::diagnostic::Problem;
 use crate::domain::event::{Failure, Seen};
 use crate::domain::ids::{Ctid, Digest};
@@ -133,8 +133,5 @@ pub(super) fn pending_source(world: &ObservedWorld, desired: &DesiredContainer) 
         .containers
         .get(&desired.ctid)
         .is_some_and(|seen| !seen.half_created());
-    match &desired.origin {
-        Origin::Clone { source, .. } if !exists => Some(*source),
-        _ => None,
-    }
+    desired.clone_source().filter(|_| !exists)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::domain::desired::{DesiredState, Origin};
+use crate::domain::desired::DesiredState;
 use crate::domain::ids::Ctid;
 use crate::plan::Graph;
 use crate::report::text::one_line;
@@ -19,10 +19,7 @@ fn edges(desired: &DesiredState, graph: &Graph) -> BTreeSet<Edge> {
         let Some(container) = desired.containers.get(&ctid) else {
             continue;
         };
-        let source = match &container.origin {
-            Origin::Clone { source, .. } => Some(*source),
-            Origin::Template(_) | Origin::Nothing => None,
-        };
+        let source = container.clone_source();
         for need in container.needs() {
             edges.insert((need, ctid, source == Some(need)));
         }
@@ -80,10 +77,7 @@ pub fn json(desired: &DesiredState, graph: &Graph) -> Value {
         .containers()
         .filter_map(|ctid| desired.containers.get(&ctid));
     let containers = containers.map(|container| {
-        let source = match &container.origin {
-            Origin::Clone { source, .. } => Some(*source),
-            Origin::Template(_) | Origin::Nothing => None,
-        };
+        let source = container.clone_source();
         json!({
             "ctid": container.ctid,
             "name": container.name,
@@ -116,7 +110,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::desired::{DesiredContainer, OnUnknown, Template};
+    use crate::domain::desired::{DesiredContainer, OnUnknown, Origin, Template};
     use crate::domain::units::DiskSize;
     use crate::report::describe::tests::ctid;
 
