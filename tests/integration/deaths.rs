@@ -184,8 +184,8 @@ fn stories(one_of: usize) -> Vec<Death> {
 fn live(fleet: &Fleet, death: &Death) -> (usize, Vec<String>) {
     let story = format!("{death:?}");
     let site = Site::new(fleet);
-    for before in 0..death.stage {
-        site.done(before, STAGES[before].words).code(0);
+    for (before, stage) in STAGES.iter().enumerate().take(death.stage) {
+        site.done(before, stage.words).code(0);
     }
     let mut died = 0;
     for faults in &death.faults {
