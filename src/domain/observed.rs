@@ -416,7 +416,7 @@ impl ObservedContainer {
         let all = waiting.chain(live.map(|(key, value)| (key, Some(value))));
         let mounts: BTreeMap<u8, Mount> = all
             .filter_map(|(key, value)| match (key, value) {
-                (Key::Mount(slot), Some(Value::Mount(mount))) => Some((*slot, mount.clone())),
+                (Key::Mount(slot), Some(Value::Mount(mount))) => Some((*slot, (**mount).clone())),
                 _ => None,
             })
             .collect();

@@ -170,7 +170,7 @@ fn remove(cx: &Context<'_>, key: &Key, seen: &ObservedContainer) -> Option<Optio
 /// and a mere change of its case would take the interface down.
 fn net(wanted: &Net, found: Option<&Value>) -> Option<Value> {
     let Some(Value::Net(found)) = found else {
-        return Some(Value::Net(wanted.clone()));
+        return Some(wanted.clone().into());
     };
     let same_address = match (&wanted.hwaddr, &found.hwaddr) {
         (Some(wanted), Some(found)) => wanted.eq_ignore_ascii_case(found),
@@ -198,7 +198,7 @@ fn net(wanted: &Net, found: Option<&Value>) -> Option<Value> {
     if same_address {
         merged.hwaddr.clone_from(&found.hwaddr);
     }
-    Some(Value::Net(merged))
+    Some(merged.into())
 }
 
 /// Declared options must agree; ours that are declared no more go; other people's stay.
