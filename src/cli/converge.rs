@@ -316,7 +316,7 @@ impl Work<'_> {
             return Err(CliError::Stopped);
         }
         let desired = &self.loaded.desired;
-        Declared::of(self.run.id, desired).write(self.dir)?;
+        Declared::begin(self.dir, self.run.id, desired)?;
         if let Some(server) = &self.server {
             server.knows(&self.record);
             server.works_on(self.run.id);

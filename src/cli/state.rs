@@ -174,6 +174,20 @@ pub(super) struct Declared {
 const DECLARED: &str = "declared.json";
 
 impl Declared {
+    /// Keeps, in a state directory, what a run begins with. Takes from the one that is kept what is the same: most runs begin with the files of the
+    /// last.
+    pub(super) fn begin(state: &Path, run: RunId, desired: &DesiredState) -> Result<(), CliError> {
+        // What is destroyed is not what is declared.
+        if desired.destroys() {
+            return Ok(());
+        }
+        let kept = Self::kept(state).filter(|kept| Some(kept.digest) == desired.digest);
+        match kept {
+            Some(kept) => Self { run, ..kept }.write(state),
+            None => Self::of(run, desired).write(state),
+        }
+    }
+
     pub(super) fn of(run: RunId, desired: &DesiredState) -> Self {
         let digest = |container: &_| Digest::of(&serde_json::to_vec(container).unwrap_or_default());
         let containers = desired.containers.iter();
@@ -186,16 +200,18 @@ impl Declared {
         }
     }
 
-    /// Keeps it in a state directory.
-    pub(super) fn write(&self, state: &Path) -> Result<(), CliError> {
+    fn write(&self, state: &Path) -> Result<(), CliError> {
         keep(state, DECLARED, self)
     }
 
     /// The one kept for a run; none where there is none: it only helps to explain.
     pub(super) fn read(state: &Path, run: RunId) -> Option<Self> {
+        Self::kept(state).filter(|declared| declared.run == run)
+    }
+
+    fn kept(state: &Path) -> Option<Self> {
         let bytes = std::fs::read(state.join(DECLARED)).ok()?;
-        let declared: Self = serde_json::from_slice(&bytes).ok()?;
-        (declared.run == run).then_some(declared)
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// What is different now: `950 changed, 951 is new, 952 is declared no more`.
