@@ -252,6 +252,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::desired::DesiredContainer;
 
     fn declared(pairs: &[(u32, &str)]) -> Declared {
         let pairs = pairs.iter().map(|(number, text)| {
@@ -284,6 +285,35 @@ mod tests {
         assert_eq!(Declared::read(dir.path(), before.run), Some(before));
         let other = RunId(Uuid::from_u128(1));
         assert_eq!(Declared::read(dir.path(), other), None);
+    }
+
+    #[test]
+    fn a_run_takes_over_what_is_the_same() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run = |number| RunId(Uuid::from_u128(number));
+        let before = declared(&[(900, "a")]);
+        before.write(dir.path()).expect("written");
+        let begin = |number, digest: &[u8], desired: DesiredState| {
+            let digest = Some(Digest::of(digest));
+            let desired = DesiredState { digest, ..desired };
+            Declared::begin(dir.path(), run(number), &desired).expect("begun");
+            Declared::read(dir.path(), run(number)).map(|found| found.containers)
+        };
+        let same = begin(1, b"", DesiredState::default());
+        assert_eq!(same, Some(before.containers));
+        let other = begin(2, b"other", DesiredState::default());
+        assert_eq!(
+            other,
+            Some(BTreeMap::new()),
+            "other files are digested anew"
+        );
+        let ctid = Ctid::try_from(900).expect("an id");
+        let absent = DesiredContainer::absent(ctid, "web".to_owned(), Default::default());
+        let destroyed = DesiredState {
+            containers: [(ctid, Arc::new(absent))].into(),
+            ..DesiredState::default()
+        };
+        assert_eq!(begin(3, b"other", destroyed), None, "is no declaration");
     }
 
     #[test]
