@@ -5,7 +5,7 @@ mod fleet;
 mod order;
 mod removal;
 
-pub use container::{ContainerPlan, StepPlan, plan_container};
-pub use fleet::{FleetPlan, Planner, plan_fleet};
+pub use container::{ContainerPlan, StepPlan};
+pub use fleet::{FleetPlan, Planner, plan_fleet, problems_of_fleet};
 pub use order::{Graph, Priority, UnknownTarget};
 pub use removal::{Known, Needed, removal};
