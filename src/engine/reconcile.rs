@@ -171,8 +171,10 @@ impl<'a> Reconciler<'a> {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let ctid = self.desired.ctid;
-        let shown = open
-            .actions
+        let secrets = &self.shared.env.desired.secrets;
+        let seen = world.containers.get(&ctid).map(|seen| &**seen);
+        let actions = secrets.restored(&open.actions, self.desired, seen);
+        let shown = actions
             .iter()
             .all(|action| model::shows(&world, ctid, action, open.run));
         if shown {
@@ -338,7 +340,7 @@ impl<'a> Reconciler<'a> {
                 step,
                 attempt,
                 intent,
-                document: &self.desired.document,
+                document: self.desired.document.borrowed(),
             };
             let began = self.shared.env.clock.now();
             let applied = match self.shared.env.host.apply(&call, action) {
@@ -520,6 +522,7 @@ impl<'a> Reconciler<'a> {
                 .containers
                 .get(&self.desired.ctid)
                 .map(|container| &**container),
+            &self.shared.env.desired.secrets,
         )
     }
 

@@ -75,7 +75,8 @@ fn write(env: &Env<'_>, drafts: Vec<Draft>) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn draft(env: &Env<'_>, run: RunId, event: Event) -> Draft {
+fn draft(env: &Env<'_>, run: RunId, mut event: Event) -> Draft {
+    env.desired.secrets.redact(&mut event);
     Draft {
         at: env.clock.now(),
         run,

@@ -7,6 +7,7 @@ use super::{Context, Problems, Work, mounts};
 use crate::domain::event::Owned;
 use crate::domain::observed::ObservedContainer;
 use crate::domain::options::{Net, Options};
+use crate::domain::secret::covers;
 use crate::domain::setting::{Changes, Key, Settings, Value};
 
 /// Drivers whose device numbers a container with a GPU is given, as named in `/proc/devices`.
@@ -146,7 +147,9 @@ pub fn stale(cx: &Context<'_>) -> Vec<Owned> {
 fn holds(settings: &Settings, owned: &Owned) -> bool {
     match (owned, key_of(owned).and_then(|key| settings.get(key))) {
         (Owned::Feature(name), Some(Value::Options(options))) => options.0.contains_key(name),
-        (Owned::Line(_, line), Some(Value::Lines(lines))) => lines.contains(line),
+        (Owned::Line(_, recorded), Some(Value::Lines(lines))) => {
+            lines.iter().any(|line| covers(recorded, line))
+        }
         (Owned::Key(_), value) => value.is_some(),
         _ => false,
     }
@@ -258,10 +261,7 @@ fn lines(
         Vec::new()
     };
     let before = merged.clone();
-    merged.retain(|line| {
-        let owned = Owned::Line(key.clone(), line.clone());
-        wanted.contains(line) || !cx.owned().contains(&owned)
-    });
+    merged.retain(|line| wanted.contains(line) || !cx.owns_line(key, line));
     for line in wanted {
         if !merged.contains(line) {
             merged.push(line.clone());

@@ -9,6 +9,7 @@ use crate::domain::event::Owned;
 use crate::domain::observed::{ObservedContainer, Status};
 use crate::domain::options::{Mount, Source};
 use crate::domain::record::Made;
+use crate::domain::secret::redacted_line;
 use crate::domain::setting::{Key, Settings, Value};
 
 /// Notes on a container as it is seen.
@@ -168,7 +169,11 @@ fn parts(key: &Key, value: &Value) -> Vec<Part> {
                 .collect()
         }
         Value::Lines(lines) => {
-            let line = |line: &String| part(Kind::Line(line.clone()), format!("{key}: {line}"));
+            let line = |line: &String| {
+                let shown = redacted_line(key, line);
+                let shown = shown.as_ref().unwrap_or(line);
+                part(Kind::Line(line.clone()), format!("{key}: {shown}"))
+            };
             lines.iter().map(line).collect()
         }
         Value::Mount(mount) => {
@@ -200,7 +205,7 @@ impl Part {
             }
             Kind::Line(line) => {
                 matches!(declared.get(&self.key), Some(Value::Lines(all)) if all.contains(line))
-                    || owned.contains(&Owned::Line(self.key.clone(), line.clone()))
+                    || cx.owns_line(&self.key, line)
                     || owned.contains(&Owned::Key(self.key.clone()))
             }
             Kind::Mount(path) => {

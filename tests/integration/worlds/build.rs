@@ -10,6 +10,7 @@ use phoenix::domain::desired::{
 use phoenix::domain::ids::{Ctid, Digest};
 use phoenix::domain::observed::{HostFacts, ObservedWorld, Storage, TemplateState};
 use phoenix::domain::options::{Net, Options, Startup};
+use phoenix::domain::secret::Secret;
 use phoenix::domain::setting::{Key, Settings, Value};
 use phoenix::domain::units::DiskSize;
 
@@ -125,6 +126,7 @@ fn script(kind: ScriptKind, name: String, content: u8, host: bool) -> Script {
         content: Digest::of(&[content]),
         arguments: Vec::new(),
         inputs: Digest::of(b""),
+        open_inputs: None,
     }
 }
 
@@ -224,6 +226,7 @@ fn container(
             retries: 3,
             interval_s: 5,
             timeout_s: 10,
+            open_digest: None,
         }),
         snapshot: shape.snapshot.then(|| SNAPSHOT.to_owned()),
         dependencies: shape
@@ -240,7 +243,7 @@ fn container(
         } else {
             OnUnknown::Retry
         },
-        document: String::new(),
+        document: Secret::default(),
     }
 }
 
