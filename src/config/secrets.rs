@@ -201,7 +201,8 @@ impl Collector {
         }
     }
 
-    /// Takes in a list of paths. What is wrong with its type is said by the decoder.
+    /// Takes in a list of paths. What is wrong with its type is said by the decoder, but at the
+    /// top of the container file, which is read piece by piece.
     fn marks(
         &mut self,
         holder: Holder,
@@ -210,10 +211,14 @@ impl Collector {
         at: &At<'_>,
         findings: &mut Findings,
     ) {
-        let Ok(Value::Array(paths)) = serde_json::from_str(list) else {
-            return;
-        };
-        for (index, path) in paths.iter().enumerate() {
+        let list: Value = serde_json::from_str(list).unwrap_or_default();
+        let paths = list.as_array();
+        let texts = paths.is_some_and(|paths| paths.iter().all(Value::is_string));
+        if holder == Holder::LxcFile && !texts && !list.is_null() {
+            let help = "write a list of paths, such as [\"nvidia_repo_url\"]";
+            findings.error(at, "must be a list of texts", help);
+        }
+        for (index, path) in paths.into_iter().flatten().enumerate() {
             let Some(path) = path.as_str() else { continue };
             if let Err((message, help)) = self.mark(holder, text, path) {
                 findings.error(&at.index(index), message, &help);
