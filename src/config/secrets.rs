@@ -127,7 +127,7 @@ impl Collector {
                 .filter_map(Value::as_str)
                 .for_each(|line| self.line(line));
         } else {
-            self.below(place(Place::Open, key), key, &value);
+            self.below(place(Place::Open, key), &value);
         }
     }
 
@@ -138,14 +138,14 @@ impl Collector {
         }
     }
 
-    /// Everything below a place; `name` is what it is called.
-    fn below(&mut self, place_of: Place, name: &str, value: &Value) {
+    /// Everything below a place.
+    fn below(&mut self, place_of: Place, value: &Value) {
         match value {
             Value::Object(members) => {
                 for (key, value) in members {
                     match (place_of, value) {
                         (Place::Environment, Value::String(text)) => self.variable_of(key, text),
-                        _ => self.below(place(place_of, key), key, value),
+                        _ => self.below(place(place_of, key), value),
                     }
                 }
             }
@@ -153,7 +153,7 @@ impl Collector {
                 let mut flag = false;
                 for value in list {
                     let place_of = if flag { Place::Secret } else { place_of };
-                    self.below(place_of, name, value);
+                    self.below(place_of, value);
                     flag = value.as_str().is_some_and(|text| {
                         text.starts_with('-') && !text.contains('=') && names::is_secret(text)
                     });

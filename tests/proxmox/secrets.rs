@@ -54,10 +54,24 @@ fn quiet(fleet: &Fleet, arguments: &[&str], code: i32) {
 /// before the end; then it fails or not.
 fn script(fleet: &Fleet, name: &str, behind: usize, code: u8) {
     let text = format!(
-        "#!/bin/sh\necho \"$@\" >>/root/handed\nall=\"$* $(cat \"${{0%/*}}/phoenix_lxc_configs.json\" \
-         2>/dev/null)\"\necho \"$all\"\necho \"$all\" >&2\nprintf '%{behind}s' end\nexit {code}\n"
+        "#!/bin/sh\nall=\"$* $(cat \"${{0%/*}}/phoenix_lxc_configs.json\" \
+         2>/dev/null)\"\necho \"$all\" >>/root/handed\necho \"$all\"\necho \"$all\" >&2\nprintf '%{behind}s' end\nexit {code}\n"
     );
     fleet.site.write(&format!("fleet/bin/{name}"), &text);
+}
+
+/// What scripts wrote down in the containers.
+fn handed(dir: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && !path.is_symlink() {
+            all.push_str(&handed(&path));
+        } else if path.ends_with("root/handed") {
+            all.push_str(&fs::read_to_string(&path).expect("a text"));
+        }
+    }
+    all
 }
 
 pub fn what_scripts_print_is_kept_without_them() {
@@ -94,8 +108,10 @@ pub fn what_scripts_print_is_kept_without_them() {
     quiet(&fleet, &["journal", "export"], 0);
     quiet(&fleet, &["plan", "--exit-code"], 0);
     // It has reached them.
-    let root = format!("standin/rootfs-{}", fleet.id(0));
-    let _ = root;
+    let handed = handed(fleet.site.dir.path());
+    for secret in [HANDED, ARGUMENT] {
+        assert!(handed.contains(secret), "{secret} was not handed over");
+    }
     assert!(fleet.site.conf(&fleet.id(2)).contains(VARIABLE));
     fleet.settled();
 }
