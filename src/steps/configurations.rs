@@ -7,7 +7,7 @@ use super::{Context, Problems, Work, mounts};
 use crate::domain::event::Owned;
 use crate::domain::observed::ObservedContainer;
 use crate::domain::options::{Net, Options};
-use crate::domain::secret::covers;
+use crate::domain::secret::{covers, differ_in_secrets};
 use crate::domain::setting::{Changes, Key, Settings, Value};
 
 /// Drivers whose device numbers a container with a GPU is given, as named in `/proc/devices`.
@@ -242,7 +242,8 @@ fn features(
     Some((!merged.0.is_empty()).then_some(Value::Options(merged)))
 }
 
-/// The same for the lines of an `lxc.*` key.
+/// The same for the lines of an `lxc.*` key. Two that differ in nothing but their secrets (one
+/// variable with two values) are one, whoever put it there: what is declared counts.
 fn lines(
     cx: &Context<'_>,
     key: &Key,
@@ -261,7 +262,11 @@ fn lines(
         Vec::new()
     };
     let before = merged.clone();
-    merged.retain(|line| wanted.contains(line) || !cx.owns_line(key, line));
+    let replaced = |line: &String| {
+        let mut wanted = wanted.iter();
+        cx.owns_line(key, line) || wanted.any(|wanted| differ_in_secrets(key, wanted, line))
+    };
+    merged.retain(|line| wanted.contains(line) || !replaced(line));
     for line in wanted {
         if !merged.contains(line) {
             merged.push(line.clone());

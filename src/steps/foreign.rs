@@ -9,7 +9,7 @@ use crate::domain::event::Owned;
 use crate::domain::observed::{ObservedContainer, Status};
 use crate::domain::options::{Mount, Source};
 use crate::domain::record::Made;
-use crate::domain::secret::redacted_line;
+use crate::domain::secret::{differ_in_secrets, redacted_line};
 use crate::domain::setting::{Key, Settings, Value};
 
 /// Notes on a container as it is seen.
@@ -204,7 +204,8 @@ impl Part {
                     || owned.contains(&Owned::Feature(name.clone()))
             }
             Kind::Line(line) => {
-                matches!(declared.get(&self.key), Some(Value::Lines(all)) if all.contains(line))
+                matches!(declared.get(&self.key), Some(Value::Lines(all)) if all.contains(line)
+                    || all.iter().any(|declared| differ_in_secrets(&self.key, declared, line)))
                     || cx.owns_line(&self.key, line)
                     || owned.contains(&Owned::Key(self.key.clone()))
             }

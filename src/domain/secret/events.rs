@@ -118,14 +118,13 @@ impl Secrets {
     fn script(&self, script: &mut Script) {
         let arguments = &mut script.arguments;
         arguments.iter_mut().for_each(|text| self.scrub_in(text));
-        script.inputs = script.open_inputs.unwrap_or(script.inputs);
+        script.inputs = script.open_inputs.take().unwrap_or(script.inputs);
     }
 
     fn check(&self, check: &mut HealthCheck) {
-        check
-            .command
-            .iter_mut()
-            .for_each(|word| self.scrub_in(word));
+        let words = check.command.iter_mut();
+        words.for_each(|word| self.scrub_in(word));
+        check.open_digest = None;
     }
 
     /// The health check without its secrets; none: it has none.
@@ -215,6 +214,13 @@ pub fn redacted_line(key: &Key, line: &str) -> Option<String> {
         redacted.replace_range(at, MARK);
     }
     (redacted != line).then_some(redacted)
+}
+
+/// Whether two lines of a key are the same but for what their own form calls secret.
+#[must_use]
+pub fn differ_in_secrets(key: &Key, one: &str, other: &str) -> bool {
+    let (one, other) = (redacted_line(key, one), redacted_line(key, other));
+    one.is_some() && one == other
 }
 
 /// Whether a line is one that was recorded without its secrets: the same but for what stands in

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
 
-pub use events::{covers, redacted_line};
+pub use events::{covers, differ_in_secrets, redacted_line};
 
 /// What stands in the place of a secret.
 pub const MARK: &str = "***";
