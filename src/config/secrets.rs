@@ -281,15 +281,14 @@ impl Collector {
     /// All of them. The value of a variable that is part of a name or a path is none: those are
     /// shown.
     pub(super) fn finish(self, world: &World<'_>) -> Result<Secrets, TooMany> {
-        let shown = if self.variables.is_empty() {
-            String::new()
-        } else {
-            shown(world)
-        };
-        let variables = self
-            .variables
-            .iter()
-            .filter(|value| !shown.contains(*value));
+        let mut variables: Vec<Option<&String>> = self.variables.iter().map(Some).collect();
+        if !variables.is_empty() {
+            let searcher = AhoCorasick::new(&self.variables).map_err(|_| TooMany)?;
+            for at in searcher.find_overlapping_iter(&shown(world)) {
+                variables[at.pattern().as_usize()] = None;
+            }
+        }
+        let variables = variables.into_iter().flatten();
         let named = self.marked.iter().chain(&self.named);
         Secrets::of(named.chain(variables).map(String::as_str))
     }

@@ -7,6 +7,7 @@
 use super::super::action::Action;
 use super::super::desired::{DesiredContainer, HealthCheck, Script};
 use super::super::event::{Event, Failure, Owned};
+use super::super::ids::Digest;
 use super::super::observed::{ObservedContainer, ReceiptKey};
 use super::super::setting::{Changes, Key, Settings, Value};
 use super::{MARK, Secrets, names};
@@ -53,14 +54,20 @@ impl Secrets {
         open
     }
 
-    /// A container as it is seen, without secrets: what a digest may be made of.
+    /// A container as it is seen, without secrets and the digests of such: what a digest that the
+    /// journal keeps may be made of.
     #[must_use]
     pub fn redacted_seen(&self, container: &ObservedContainer) -> ObservedContainer {
         let mut open = container.clone();
         self.settings(&mut open.settings);
         self.changes(&mut open.pending);
-        let snapshots = open.snapshots.iter_mut();
-        snapshots.for_each(|snapshot| self.settings(&mut snapshot.settings));
+        let receipts = open.receipts.iter_mut().flat_map(|all| all.values_mut());
+        receipts.for_each(|receipt| receipt.inputs = Digest::of(b""));
+        for snapshot in &mut open.snapshots {
+            self.settings(&mut snapshot.settings);
+            let receipts = snapshot.receipts.values_mut();
+            receipts.for_each(|receipt| receipt.inputs = Digest::of(b""));
+        }
         open
     }
 

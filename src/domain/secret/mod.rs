@@ -184,7 +184,8 @@ fn shortest_piece(form: &str) -> usize {
 
 /// How many bytes at the end of a text are the beginning of a secret.
 fn begun(text: &str, form: &str) -> Option<usize> {
-    let lengths = (shortest_piece(form)..form.len()).rev();
+    let longest = form.len().min(text.len() + 1);
+    let lengths = (shortest_piece(form)..longest).rev();
     let fits = |length: &usize| {
         form.is_char_boundary(*length)
             && text.as_bytes().ends_with(&form.as_bytes()[..*length])
@@ -195,7 +196,8 @@ fn begun(text: &str, form: &str) -> Option<usize> {
 
 /// How many bytes at the beginning of a text are the end of a secret.
 fn ended(text: &str, form: &str) -> Option<usize> {
-    let lengths = (shortest_piece(form)..form.len()).rev();
+    let longest = form.len().min(text.len() + 1);
+    let lengths = (shortest_piece(form)..longest).rev();
     let fits = |length: &usize| {
         let from = form.len() - length;
         form.is_char_boundary(from)
