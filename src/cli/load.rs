@@ -171,11 +171,7 @@ pub(super) fn plan(
         journal,
         options,
     };
-    let mut plan = plan_fleet(&planner, world);
-    for step in plan.containers.iter_mut().flat_map(|plan| &mut plan.steps) {
-        desired.secrets.redact_actions(&mut step.work.actions);
-    }
-    plan
+    plan_fleet(&planner, world).redacted(&desired.secrets)
 }
 
 /// The problems of a plan, each with its place in the files.

@@ -75,14 +75,8 @@ fn write(env: &Env<'_>, drafts: Vec<Draft>) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn draft(env: &Env<'_>, run: RunId, mut event: Event) -> Draft {
-    env.desired.secrets.redact(&mut event);
-    Draft {
-        at: env.clock.now(),
-        run,
-        ctid: None,
-        event,
-    }
+fn draft(env: &Env<'_>, run: RunId, event: Event) -> Draft {
+    env.draft(env.clock.now(), run, None, event)
 }
 
 /// The events that a run begins with: what is known of the one before it comes first.
