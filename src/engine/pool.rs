@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::look::pending_source;
 use super::reconcile::{Done, Shared, reconcile};
 use super::{ContainerOutcome, EngineError};
-use crate::domain::event::{Draft, Event};
+use crate::domain::event::Event;
 use crate::domain::ids::Ctid;
 use crate::domain::record::Record;
 use crate::plan::{Graph, Priority};
@@ -213,12 +213,9 @@ impl Pool<'_> {
             state
                 .outcomes
                 .insert(ctid, ContainerOutcome::Skipped { because });
-            let draft = Draft {
-                at: self.shared.env.clock.now(),
-                run: self.shared.run,
-                ctid: Some(ctid),
-                event: Event::ContainerSkipped { because },
-            };
+            let skipped = Event::ContainerSkipped { because };
+            let env = self.shared.env;
+            let draft = env.draft(env.clock.now(), self.shared.run, Some(ctid), skipped);
             self.shared.env.watcher.recorded(&draft);
             drafts.push(draft);
             open.extend_from_slice(self.graph.dependents(ctid));
