@@ -189,7 +189,7 @@ impl Declared {
             run,
             digest: digest_of(desired),
             containers: containers
-                .map(|(ctid, container)| (*ctid, digest(&**container)))
+                .map(|(ctid, container)| (*ctid, digest(container)))
                 .collect(),
         }
     }
