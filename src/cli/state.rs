@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::Global;
 use super::error::CliError;
-use crate::domain::desired::DesiredState;
+use crate::domain::desired::{DesiredContainer, DesiredState};
 use crate::domain::ids::{Ctid, Digest, RunId};
 use crate::journal::JournalError;
 
@@ -172,13 +172,21 @@ impl Declared {
     }
 
     pub(super) fn of(run: RunId, desired: &DesiredState) -> Self {
-        let digest = |container: &_| Digest::of(&serde_json::to_vec(container).unwrap_or_default());
+        // A digest of a short secret would tell it to whoever can try them all.
+        let digest = |container: &DesiredContainer| {
+            let bytes = if desired.secrets.is_empty() {
+                serde_json::to_vec(container)
+            } else {
+                serde_json::to_vec(&desired.secrets.redacted(container))
+            };
+            Digest::of(&bytes.unwrap_or_default())
+        };
         let containers = desired.containers.iter();
         Self {
             run,
             digest: digest_of(desired),
             containers: containers
-                .map(|(ctid, container)| (*ctid, digest(&**container)))
+                .map(|(ctid, container)| (*ctid, digest(container)))
                 .collect(),
         }
     }

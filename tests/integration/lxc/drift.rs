@@ -157,7 +157,7 @@ fn settings(site: &Site) {
             what: "environment",
             by_hand: &|| without(814, "lxc.environment = A=b c"),
             named: &[
-                "814 configure lxc.environment: nothing → A=b c",
+                "814 configure lxc.environment: nothing → A=***",
                 "814 check_health",
             ],
         },
