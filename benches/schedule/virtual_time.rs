@@ -35,7 +35,7 @@ pub struct Fleet {
     costs: BTreeMap<Ctid, Cost>,
 }
 
-/// The least time that a fleet can take.
+/// What no schedule can be faster than.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
     /// The longest chain of containers that need each other.
@@ -44,12 +44,48 @@ pub struct Bound {
     pub work: Duration,
     /// The longest sum of clones of one source.
     pub clones: Duration,
+    /// The same two sums, of any containers that have the same chains before and behind them:
+    /// before these begin and after they end there is nothing to do beside a chain.
+    pub within: Duration,
 }
 
 impl Bound {
-    pub fn longest(&self) -> Duration {
+    /// The longest of the three.
+    pub fn plain(&self) -> Duration {
         self.path.max(self.work).max(self.clones)
     }
+
+    /// The longest of all.
+    pub fn tight(&self) -> Duration {
+        self.plain().max(self.within)
+    }
+}
+
+/// Some work that cannot begin before a time, and with a time behind it.
+#[derive(Clone, Copy)]
+struct Piece {
+    before: Duration,
+    length: Duration,
+    behind: Duration,
+}
+
+/// The least time in which so many can do all pieces.
+fn least(pieces: &[Piece], workers: usize) -> Duration {
+    let mut sorted = pieces.to_vec();
+    sorted.sort_by_key(|piece| Reverse(piece.before));
+    let mut behinds: Vec<Duration> = pieces.iter().map(|piece| piece.behind).collect();
+    behinds.sort_unstable();
+    behinds.dedup();
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+    let mut longest = Duration::ZERO;
+    for behind in behinds {
+        let mut sum = Duration::ZERO;
+        for piece in sorted.iter().filter(|piece| piece.behind >= behind) {
+            sum += piece.length;
+            longest = longest.max(piece.before + sum / workers + behind);
+        }
+    }
+    longest
 }
 
 impl Fleet {
@@ -112,27 +148,54 @@ impl Fleet {
 
     /// What no schedule can be faster than.
     pub fn bound(&self, jobs: usize) -> Bound {
+        let order = self.graph.topological();
         let mut ends: BTreeMap<Ctid, Duration> = BTreeMap::new();
-        let mut clones: BTreeMap<Ctid, Duration> = BTreeMap::new();
-        for ctid in self.graph.topological() {
-            let cost = &self.costs[&ctid];
-            let begin = self.graph.needs(ctid).map(|need| ends[&need]).max();
-            ends.insert(ctid, begin.unwrap_or_default() + cost.whole);
+        for ctid in &order {
+            let begin = self.graph.needs(*ctid).map(|need| ends[&need]).max();
+            ends.insert(*ctid, begin.unwrap_or_default() + self.costs[ctid].whole);
+        }
+        let mut behind: BTreeMap<Ctid, Duration> = BTreeMap::new();
+        for ctid in order.iter().rev() {
+            let after = self.graph.dependents(*ctid).iter();
+            let after = after.map(|other| behind[other] + self.costs[other].whole);
+            behind.insert(*ctid, after.max().unwrap_or_default());
+        }
+        let mut whole = Vec::new();
+        let mut clones: BTreeMap<Ctid, Vec<Piece>> = BTreeMap::new();
+        for (ctid, cost) in &self.costs {
+            let (before, behind) = (ends[ctid] - cost.whole, behind[ctid]);
+            let (length, rest) = (cost.whole, cost.whole - cost.cloned);
+            whole.push(Piece {
+                before,
+                length,
+                behind,
+            });
             if let Some(source) = cost.source {
-                *clones.entry(source).or_default() += cost.clone;
+                clones.entry(source).or_default().push(Piece {
+                    before: before + cost.cloned - cost.clone,
+                    length: cost.clone,
+                    behind: rest + behind,
+                });
             }
         }
-        let work: Duration = self.costs.values().map(|cost| cost.whole).sum();
+        let sum = |pieces: &[Piece]| pieces.iter().map(|piece| piece.length).sum();
+        let all: Duration = sum(&whole);
+        let turns = clones.values().map(|pieces| least(pieces, 1)).max();
         Bound {
             path: ends.into_values().max().unwrap_or_default(),
-            work: work / u32::try_from(jobs).unwrap_or(u32::MAX),
-            clones: clones.into_values().max().unwrap_or_default(),
+            work: all / u32::try_from(jobs).unwrap_or(u32::MAX),
+            clones: clones
+                .values()
+                .map(|pieces| sum(pieces))
+                .max()
+                .unwrap_or_default(),
+            within: least(&whole, jobs).max(turns.unwrap_or_default()),
         }
     }
 
-    /// Makespan by lower bound.
-    pub fn ratio(&self, jobs: usize) -> f64 {
-        self.makespan(jobs).as_secs_f64() / self.bound(jobs).longest().as_secs_f64()
+    /// Makespan by bound.
+    pub fn ratio(&self, jobs: usize, bound: fn(&Bound) -> Duration) -> f64 {
+        self.makespan(jobs).as_secs_f64() / bound(&self.bound(jobs)).as_secs_f64()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which container is worked on next: as soon as everything it needs has converged, never two
-//! clones of one source at once, the longest chain of dependents first. Knows neither threads nor
-//! time, so what it makes of a fleet can be computed without waiting for it.
+//! clones of one source at once, the longest chain of work first. Knows neither threads nor time,
+//! so what it makes of a fleet can be computed without waiting for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

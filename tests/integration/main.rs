@@ -18,6 +18,7 @@ mod kill;
 mod laws;
 mod lxc;
 mod memory;
+mod schedule;
 mod support;
 mod survive;
 mod wishes;
