@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         round(containers, &mut runs);
     }
     for ((name, unit), runs) in &runs {
-        let name = format!("{containers} containers, {name}");
+        let name = format!("beside the original, {name}");
         let command = "cargo bench --bench original";
         let figure = Figure::of(&name, runs, unit, command);
         println!("{}", serde_json::to_string(&figure).expect("JSON"));
@@ -74,13 +74,14 @@ fn fleet(containers: u32) -> Fleet {
     fleet
 }
 
+type Way<'a> = &'a dyn Fn(&Fleet);
 type Runs = BTreeMap<(String, &'static str), Vec<f64>>;
 
 /// Each way on a node of its own: fresh, then with nothing to do.
 fn round(containers: u32, runs: &mut Runs) {
     let jobs = |jobs: &'static str| move |fleet: &Fleet| drop(fleet.ok(&["--jobs", jobs, "apply"]));
     let original = |fleet: &Fleet| (0..containers).for_each(|at| orchestrate(fleet, at));
-    let ways: [(&str, &dyn Fn(&Fleet)); 3] = [
+    let ways: [(&str, Way<'_>); 3] = [
         ("the original's way", &original),
         ("phoenix --jobs 1", &jobs("1")),
         ("phoenix --jobs 4", &jobs("4")),

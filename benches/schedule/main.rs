@@ -5,15 +5,17 @@
 #![expect(unreachable_pub, reason = "one binary, nothing outside of it")]
 #![expect(clippy::print_stdout, reason = "its output is the result")]
 
+#[path = "../table/figure.rs"]
+mod figure;
 mod fleets;
 mod virtual_time;
 
 use std::path::Path;
-use std::time::Duration;
 
+use figure::Figure;
 use fleets::Shape;
 use serde_json::json;
-use virtual_time::{Bound, Fleet};
+use virtual_time::{Bound, Fleet, Least};
 
 const SEEDS: u64 = 10;
 const JOBS: [usize; 4] = [2, 4, 8, 16];
@@ -35,17 +37,24 @@ fn main() -> std::io::Result<()> {
     let table = asked("--table");
     let dir = tempfile::tempdir()?;
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/fleet");
-    let mut fleets = vec![("the example".to_owned(), vec![Fleet::read(&example)])];
+    let mut all = vec![("the example".to_owned(), vec![Fleet::read(&example)])];
     for &count in sizes {
-        let real = drawn(Shape::Real, count, dir.path());
         let random = (0..SEEDS).map(|seed| drawn(Shape::Random(seed), count, dir.path()));
-        let random = random.collect();
-        let clones = drawn(Shape::Clones, count, dir.path());
-        fleets.push((format!("{count}, the example's shape"), vec![real]));
-        fleets.push((format!("{count}, {SEEDS} random fleets"), random));
-        fleets.push((format!("{count}, clones of one"), vec![clones]));
+        for (name, fleets) in [
+            (
+                "of the example's shape",
+                vec![drawn(Shape::Real, count, dir.path())],
+            ),
+            ("random", random.collect()),
+            (
+                "clones of one",
+                vec![drawn(Shape::Clones, count, dir.path())],
+            ),
+        ] {
+            all.push((format!("{count} {name}"), fleets));
+        }
     }
-    for (name, fleets) in &fleets {
+    for (name, fleets) in &all {
         for jobs in JOBS {
             line(table, name, fleets, jobs);
         }
@@ -53,42 +62,22 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// The best and the worst of some fleets.
-fn ends(fleets: &[Fleet], ratio: impl Fn(&Fleet) -> f64) -> (f64, f64) {
-    let ratios = fleets.iter().map(ratio);
-    ratios.fold((f64::MAX, 0.0), |(least, worst), ratio| {
-        (ratio.min(least), ratio.max(worst))
-    })
-}
-
+/// The worst of some fleets, by both bounds.
 fn line(table: bool, name: &str, fleets: &[Fleet], jobs: usize) {
-    let bounds: [(&str, fn(&Bound) -> Duration); 2] =
-        [("plain", Bound::plain), ("tight", Bound::tight)];
-    let [plain, tight] = bounds.map(|(which, bound)| {
-        let (least, worst) = ends(fleets, |fleet| fleet.ratio(jobs, bound));
+    let bounds: [(&str, Least); 2] = [("plain", Bound::plain), ("tight", Bound::tight)];
+    for (which, bound) in bounds {
+        let ratios: Vec<f64> = fleets
+            .iter()
+            .map(|fleet| fleet.ratio(jobs, bound))
+            .collect();
+        let name = format!("schedule, {which} bound: {name}, {jobs} jobs");
+        let command = "cargo bench --bench schedule -- --table";
+        let mut figure = Figure::of(&name, &ratios, "ratio", command);
+        figure.value = ratios.iter().copied().fold(0.0, f64::max);
         if table {
-            let line = json!({
-                "name": format!("schedule, {which} bound: {name}, {jobs} jobs"),
-                "value": worst,
-                "unit": "ratio",
-                "spread": format!("{least:.3} to {worst:.3}"),
-                "command": "cargo bench --bench schedule -- --table",
-            });
-            println!("{line}");
+            println!("{}", json!(figure));
+        } else {
+            println!("{name:<64} {:.3}  {}", figure.value, figure.spread);
         }
-        worst
-    });
-    if !table {
-        let seconds = |duration: Duration| duration.as_secs();
-        let (bound, first) = (fleets[0].bound(jobs), &fleets[0]);
-        println!(
-            "{name:<28} {jobs:>3} jobs: {plain:.3} of the plain bound, {tight:.3} of the tight one \
-             (the first: path {}, work {}, clones {}, tight {}; {} s)",
-            seconds(bound.path),
-            seconds(bound.work),
-            seconds(bound.clones),
-            seconds(bound.tight()),
-            seconds(first.makespan(jobs)),
-        );
     }
 }

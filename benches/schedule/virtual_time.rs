@@ -49,6 +49,9 @@ pub struct Bound {
     pub within: Duration,
 }
 
+/// One of the bounds.
+pub type Least = fn(&Bound) -> Duration;
+
 impl Bound {
     /// The longest of the three.
     pub fn plain(&self) -> Duration {
@@ -194,7 +197,7 @@ impl Fleet {
     }
 
     /// Makespan by bound.
-    pub fn ratio(&self, jobs: usize, bound: fn(&Bound) -> Duration) -> f64 {
+    pub fn ratio(&self, jobs: usize, bound: Least) -> f64 {
         self.makespan(jobs).as_secs_f64() / bound(&self.bound(jobs)).as_secs_f64()
     }
 }

@@ -10,7 +10,7 @@ mod virtual_time;
 use std::path::Path;
 
 use fleets::Shape;
-use virtual_time::{Bound, Fleet};
+use virtual_time::{Bound, Fleet, Least};
 
 const JOBS: [usize; 3] = [4, 8, 16];
 const LIMIT: f64 = 1.10;
@@ -22,7 +22,7 @@ fn drawn(shape: Shape, count: usize) -> Fleet {
 }
 
 #[track_caller]
-fn within(fleet: &Fleet, jobs: usize, bound: fn(&Bound) -> std::time::Duration) {
+fn within(fleet: &Fleet, jobs: usize, bound: Least) {
     let ratio = fleet.ratio(jobs, bound);
     let bound = fleet.bound(jobs);
     // A bound that it falls below is none.
