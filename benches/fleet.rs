@@ -58,7 +58,11 @@ fn container(index: usize) -> Value {
     container
 }
 
-fn write(count: usize, dir: &Path) -> io::Result<()> {
+/// Writes so many.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(count: usize, dir: &Path) -> io::Result<()> {
     let (etc, bin) = (dir.join("etc"), dir.join("bin"));
     fs::create_dir_all(&etc)?;
     fs::create_dir_all(bin.join("features"))?;

@@ -10,9 +10,9 @@
 )]
 
 mod figure;
-#[path = "../schedule/fleets.rs"]
-#[expect(dead_code, reason = "only some shapes are used here")]
-mod fleets;
+#[path = "../fleet.rs"]
+#[expect(dead_code, reason = "its program is not run here")]
+mod fleet;
 mod page;
 mod processes;
 mod targets;
@@ -75,7 +75,13 @@ fn cargo(words: &[&str]) -> io::Result<String> {
     let mut command = program(&cargo);
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["bench", "--quiet", "--locked", "--bench"])
+        .args(["bench", "--quiet", "--locked", "--profile"])
+        .args([if cfg!(debug_assertions) {
+            "dev"
+        } else {
+            "bench"
+        }])
+        .arg("--bench")
         .args(words)
         .stderr(Stdio::inherit());
     let output = command.output()?;

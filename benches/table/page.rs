@@ -49,7 +49,7 @@ fn targets(figures: &[Figure]) -> String {
                 "| {} | {} | {} | {} | {} |",
                 target.figure,
                 target.aim(&figure.unit),
-                short(figure.value),
+                short(figure.value, &figure.unit),
                 figure.spread,
                 target.verdict(figure)
             ),
@@ -75,7 +75,7 @@ fn table(figures: &[&Figure]) -> String {
             let head = "| figure | median | unit | spread |\n|---|---|---|---|";
             let _ = writeln!(text, "{gap}    {command}\n\n{head}");
         }
-        let (value, unit) = (short(figure.value), &figure.unit);
+        let (value, unit) = (short(figure.value, &figure.unit), &figure.unit);
         let _ = writeln!(
             text,
             "| {} | {value} | {unit} | {} |",

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::figure::{Figure, middle};
 use crate::virtual_time::Fleet;
-use crate::{COMMAND, Sizes, cargo, program};
+use crate::{COMMAND, Sizes, fleet, program};
 
 /// The program on a configuration with a state directory of its own, on the simulated host.
 struct Site {
@@ -119,12 +119,7 @@ fn fresh(dir: &Path, sizes: &Sizes, figures: &mut Vec<Figure>) -> io::Result<Sit
     let mut sites = Vec::new();
     for (name, count) in names.iter().zip(sizes.fleets) {
         let config = dir.join(format!("{name}-config"));
-        cargo(&[
-            "fleet",
-            "--",
-            &count.to_string(),
-            &config.display().to_string(),
-        ])?;
+        fleet::write(count as usize, &config)?;
         let state = dir.join(format!("{name}-state"));
         sites.push(Site { config, state });
     }

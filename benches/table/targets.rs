@@ -100,6 +100,26 @@ pub const TARGETS: &[Target] = &[
         "schedule, plain bound: 100 clones of one, 16 jobs",
         AtMost(1.1),
     ),
+    target(
+        "Schedule",
+        "schedule, plain bound: 1000 of the example's shape, 4 jobs",
+        AtMost(1.1),
+    ),
+    target(
+        "Schedule",
+        "schedule, plain bound: 1000 random, 4 jobs",
+        AtMost(1.1),
+    ),
+    target(
+        "Schedule",
+        "schedule, plain bound: 1000 clones of one, 4 jobs",
+        AtMost(1.1),
+    ),
+    target(
+        "Schedule",
+        "schedule, plain bound: 1000 clones of one, 16 jobs",
+        AtMost(1.1),
+    ),
     target("Start-up", "--help", AtMost(5.0)),
     target(
         "Start-up",
@@ -111,8 +131,8 @@ pub const TARGETS: &[Target] = &[
 impl Target {
     pub fn aim(&self, unit: &str) -> String {
         match self.limit {
-            AtMost(limit) => format!("at most {} {unit}", crate::figure::short(limit)),
-            AtLeast(limit) => format!("at least {} {unit}", crate::figure::short(limit)),
+            AtMost(limit) => format!("at most {} {unit}", crate::figure::short(limit, unit)),
+            AtLeast(limit) => format!("at least {} {unit}", crate::figure::short(limit, unit)),
         }
     }
 

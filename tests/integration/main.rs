@@ -21,5 +21,6 @@ mod memory;
 mod schedule;
 mod support;
 mod survive;
+mod turns;
 mod wishes;
 mod worlds;

@@ -3,7 +3,7 @@
 //! prints them.
 
 #[path = "../../benches/schedule/fleets.rs"]
-mod fleets;
+pub mod fleets;
 #[path = "../../benches/schedule/virtual_time.rs"]
 mod virtual_time;
 
