@@ -10,7 +10,7 @@ use super::args::{Global, JournalCommand};
 use super::error::CliError;
 use super::exit::Exit;
 use super::out::Out;
-use super::{clock, state};
+use super::{clock, known, state};
 use crate::domain::event::{Draft, Event};
 use crate::domain::ids::RunId;
 use crate::journal::{self, Compacted, Journal, Repair, SeqRange, Stat, VerifyReport};
@@ -18,6 +18,7 @@ use crate::report::text::{count, moment, rfc3339};
 
 pub(super) fn run(global: &Global, out: Out, command: &JournalCommand) -> Result<Exit, CliError> {
     let dir = state::directory(global)?;
+    known::unused(&dir)?;
     let found = match command {
         JournalCommand::Verify => done(journal::verify(&dir)?, |report| verified(out, report))?,
         JournalCommand::Export => transfer::export(out, &dir)?,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::desired::{HealthCheck, Script, Template};
+use super::desired::{HealthCheck, Place, Script, Template};
 use super::ids::{Ctid, JournalId};
 use super::setting::{Changes, Key, Settings};
 use super::units::DiskSize;
@@ -127,6 +127,17 @@ impl Action {
     #[must_use]
     pub fn mutates(&self) -> bool {
         !matches!(self, Self::CheckHealth(_))
+    }
+
+    /// Whether its effect can be seen on the host afterwards. Of what cannot, only the journal
+    /// knows whether it was done.
+    #[must_use]
+    pub fn leaves_a_trace(&self) -> bool {
+        match self {
+            Self::RunScript(script) => script.place == Place::Container,
+            Self::CheckHealth(_) => false,
+            _ => true,
+        }
     }
 
     /// Whether the last passed health check says nothing any more once this has begun: the

@@ -103,7 +103,13 @@ fn a_second_run_is_refused_by_name() {
     let run = site.ok(&["runs", "--format", "json"]).json()[0]["run"].clone();
     let run = run.as_str().expect("a run").to_owned();
     let before = site.effects();
-    for command in [&["apply"][..], &["resume"], &["destroy", "903", "--yes"]] {
+    for command in [
+        &["apply"][..],
+        &["resume"],
+        &["destroy", "903", "--yes"],
+        &["journal", "verify"],
+        &["journal", "export"],
+    ] {
         let done = site
             .run(command)
             .code(7)

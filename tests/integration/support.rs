@@ -113,7 +113,7 @@ impl Site {
             lxc: json!({ "lxc_configs": {} }),
         };
         for (ctid, name) in [(900, "base"), (901, "web"), (902, "db"), (903, "lone")] {
-            site.lxc["lxc_configs"][ctid.to_string()] = container(ctid, name);
+            site.declare(ctid, name);
         }
         site.set(900, "template_snapshot_name", json!("ready"));
         site.set(900, "features", json!(["tools"]));
@@ -132,6 +132,18 @@ impl Site {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    pub fn declare(&mut self, ctid: u32, name: &str) {
+        self.lxc["lxc_configs"][ctid.to_string()] = container(ctid, name);
+    }
+
+    /// Declares containers no more.
+    pub fn remove(&mut self, ctids: &[u32]) {
+        let all = self.lxc["lxc_configs"].as_object_mut().expect("an object");
+        for ctid in ctids {
+            all.shift_remove(&ctid.to_string());
+        }
     }
 
     /// Declares a key of a container; null takes it away.

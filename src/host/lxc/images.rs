@@ -128,11 +128,23 @@ pub(super) fn device(path: &Path) -> Option<PathBuf> {
     })
 }
 
+/// Whether a loop device keeps its image when nobody uses it any more. LXC says in a second call
+/// that it must not: one that is killed before that leaves it attached for good.
+fn stays(device: &Path) -> bool {
+    let autoclear = Path::new("/sys/block").join(file_name(device));
+    let autoclear = fs::read_to_string(autoclear.join("loop/autoclear"));
+    autoclear.is_ok_and(|autoclear| autoclear.trim_end() == "0")
+}
+
 /// Waits until nothing uses an image any more: the kernel lets go of it a little after the
 /// container has stopped.
 pub(super) fn released(path: &Path) -> Result<(), HostError> {
     let began = Instant::now();
     while let Some(device) = device(path) {
+        if stays(&device) {
+            // Of a device that is in use (somebody has mounted it) the kernel lets go later.
+            Job::new(["losetup", "--detach"]).with([&device]).run()?;
+        }
         if began.elapsed() > RELEASE {
             return Err(transient(format!(
                 "{} is still in use by {}",

@@ -68,8 +68,7 @@ impl Inside {
         for part in path.split('/').filter(|part| !part.is_empty()) {
             let next = match openat2(&current, part, flags, Mode::empty(), SAFE) {
                 Err(Errno::NOENT) => {
-                    mkdirat(&current, part, Mode::from_raw_mode(mode)).map_err(refused)?;
-                    self.own(&current, part).map_err(refused)?;
+                    self.make_one(&current, part, mode).map_err(refused)?;
                     openat2(&current, part, flags, Mode::empty(), SAFE)
                 }
                 found => found,
@@ -77,6 +76,16 @@ impl Inside {
             current = next.map_err(refused)?;
         }
         Ok(current)
+    }
+
+    /// It gets its name once it is the container's: a killed phoenix must not leave one there
+    /// that the container's root cannot enter.
+    fn make_one(&self, parent: &OwnedFd, name: &str, mode: u32) -> Result<(), Errno> {
+        let scratch = scratch(name);
+        let _ = unlinkat(parent, &scratch, AtFlags::REMOVEDIR);
+        mkdirat(parent, &scratch, Mode::from_raw_mode(mode))?;
+        self.own(parent, &scratch)?;
+        renameat(parent, &scratch, parent, name)
     }
 
     fn own(&self, dir: &impl AsFd, name: &str) -> Result<(), Errno> {
@@ -106,7 +115,7 @@ impl Inside {
         if self.read(&dir, push.name).as_deref() == Some(push.content) {
             return Ok(());
         }
-        let scratch = format!(".{}.phoenix", push.name);
+        let scratch = scratch(push.name);
         let _ = unlinkat(&dir, &scratch, AtFlags::empty());
         self.put(
             &dir,
@@ -192,6 +201,11 @@ impl Inside {
     }
 }
 
+/// The name of what is not whole yet.
+fn scratch(name: &str) -> String {
+    format!(".{name}.phoenix")
+}
+
 /// The plain files and directories of a directory.
 fn names(dir: &OwnedFd) -> Vec<String> {
     let Ok(entries) = Dir::read_from(dir) else {
@@ -253,6 +267,17 @@ mod tests {
             b"inside"
         );
         assert!(!outside.join("run").exists());
+    }
+
+    #[test]
+    fn what_a_killed_one_was_making_is_made_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let left = dir.path().join("var/.lib.phoenix");
+        std::fs::create_dir_all(&left).expect("made");
+        let inside = inside(dir.path());
+        inside.make("var/lib", 0o700).expect("made");
+        assert!(!left.exists());
+        assert!(dir.path().join("var/lib").is_dir());
     }
 
     #[test]

@@ -62,6 +62,9 @@ pub enum FaultKind {
     ExitBefore,
     /// Ends the process at once, after the effect.
     ExitAfter,
+    /// Ends the process after the effect, at the end of the next look at the host: what was done
+    /// has been seen, and nothing says so yet.
+    ExitSeen,
     /// Ends the process at once and leaves what a killed create, clone or snapshot leaves.
     ExitMiddle,
 }
@@ -134,7 +137,11 @@ impl Fault {
         if (self.fault == FaultKind::Hang) != self.seconds.is_some() {
             return Err("'seconds' belongs to the fault 'hang', and must be there".to_owned());
         }
-        let effectless = [FaultKind::UnknownBefore, FaultKind::UnknownAfter];
+        let effectless = [
+            FaultKind::UnknownBefore,
+            FaultKind::UnknownAfter,
+            FaultKind::ExitSeen,
+        ];
         if kind == OBSERVE && (effectless.contains(&self.fault) || self.ctid.is_some()) {
             let problem = "an observation has no effect, and is of no single container";
             return Err(problem.to_owned());
@@ -207,6 +214,7 @@ mod tests {
                 r#"[{"kind":"observe","fault":"unknown-after"}]"#,
                 "observation",
             ),
+            (r#"[{"kind":"observe","fault":"exit-seen"}]"#, "observation"),
         ] {
             let problem = plan(text).expect_err(text);
             assert!(problem.contains(part), "{problem}");

@@ -17,7 +17,7 @@ mod store;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub struct SimHost {
     in_flight: InFlight,
     store: Mutex<Store>,
     observations: AtomicU64,
+    /// The next look at the host is the last.
+    doomed: AtomicBool,
     /// How this process ends when the plan says so.
     die: fn(),
 }
@@ -102,6 +104,7 @@ impl SimHost {
             in_flight: InFlight::new(options.dir.join("locks")),
             store: Mutex::new(store),
             observations: AtomicU64::new(0),
+            doomed: AtomicBool::new(false),
             die: kill_this_process,
         })
     }
@@ -242,7 +245,10 @@ impl SimHost {
                 (self.die)();
                 Ok(())
             }
-            FaultKind::UnknownAfter | FaultKind::ExitAfter | FaultKind::ExitMiddle => Ok(()),
+            FaultKind::UnknownAfter
+            | FaultKind::ExitAfter
+            | FaultKind::ExitSeen
+            | FaultKind::ExitMiddle => Ok(()),
         }
     }
 
@@ -251,6 +257,7 @@ impl SimHost {
         match fault.fault {
             FaultKind::UnknownAfter => return Err(unknown(fault)),
             FaultKind::ExitAfter | FaultKind::ExitMiddle => (self.die)(),
+            FaultKind::ExitSeen => self.doomed.store(true, Ordering::SeqCst),
             _ => {}
         }
         Ok(())
@@ -335,6 +342,9 @@ impl Host for SimHost {
         let world = self.look(request)?;
         if let Some(fault) = fault {
             self.afterwards(fault)?;
+        }
+        if self.doomed.load(Ordering::SeqCst) {
+            (self.die)();
         }
         Ok(world)
     }

@@ -3,6 +3,7 @@
 //! `PHOENIX_KILLS` is how many kills must have hit a run that was under way (half as many with
 //! all that phoenix started); `PHOENIX_KILLS_SEED` repeats the moments of a campaign.
 
+use std::fs::{self, File};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -19,6 +20,9 @@ use super::remains::{Remains, processes};
 use super::site::Site;
 
 const KILLS: usize = 40;
+
+/// What the phoenix that is to be killed says, for when it fails before that.
+const SAID: &str = "said";
 
 /// A number of the environment.
 fn asked<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -76,8 +80,8 @@ fn family(pid: i32) -> Vec<i32> {
 }
 
 /// Kills phoenix, alone or with all that it started: those stand still first, so that none gets
-/// away. Whether it was still at work.
-fn kill(child: &mut Child, with_family: bool) -> bool {
+/// away. Whether it was still at work: what it came to otherwise is a success.
+fn kill(site: &Site, child: &mut Child, with_family: bool) -> bool {
     let own = i32::try_from(child.id()).expect("an id");
     let mut stopped = vec![own];
     if with_family {
@@ -95,7 +99,10 @@ fn kill(child: &mut Child, with_family: bool) -> bool {
     stopped.iter().for_each(|pid| signal(*pid, Signal::KILL));
     let status = child.wait().expect("reaped");
     let killed = status.signal() == Some(Signal::KILL.as_raw());
-    assert!(killed || status.success(), "it ended with {status}");
+    if !killed && !status.success() {
+        let said = fs::read_to_string(site.path(SAID)).unwrap_or_default();
+        panic!("it ended with {status}, having said:\n{said}");
+    }
     killed
 }
 
@@ -112,8 +119,9 @@ fn start(site: &Site) -> Child {
         Some(_) => "resume",
     };
     let mut command = site.command(&[verb, "--quiet", "--format", "json"]);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("it starts")
+    let said = File::create(site.path(SAID)).expect("a file");
+    command.stderr(said.try_clone().expect("the same file"));
+    command.stdout(said).spawn().expect("it starts")
 }
 
 /// Kills a run, with everything, as soon as something is so.
@@ -122,7 +130,7 @@ pub fn cut_when(site: &Site, so: impl Fn(&Site) -> bool) {
     while !so(site) && child.try_wait().expect("it is ours").is_none() {
         thread::sleep(Duration::from_millis(2));
     }
-    assert!(kill(&mut child, true), "it had come to its end");
+    assert!(kill(site, &mut child, true), "it had come to its end");
 }
 
 /// Kills one run after another until one comes to its end or there were kills enough; how many
@@ -135,7 +143,7 @@ fn kill_until_done(site: &Site, moments: &mut Moments, pace: Duration, kills: &C
         }
         let mut child = start(site);
         thread::sleep(moments.below(pace));
-        if !kill(&mut child, kills.with_family) {
+        if !kill(site, &mut child, kills.with_family) {
             break;
         }
         hits += usize::from(unfinished(site) == Some(true));
@@ -257,10 +265,11 @@ fn a_destruction_that_is_killed_goes_on_and_leaves_nothing() {
         assert_eq!(site.apply()["failed"], 0);
         let destroy = ["destroy", "800", "801", "--yes", "--quiet"];
         let mut command = site.command(&destroy);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let said = File::create(site.path(SAID)).expect("a file");
+        command.stdout(Stdio::null()).stderr(said);
         let mut child = command.spawn().expect("it starts");
         thread::sleep(moments.below(Duration::from_millis(400)));
-        kill(&mut child, round % 2 == 1);
+        kill(&site, &mut child, round % 2 == 1);
         let runs = site.run(&["runs", "--format", "json"]).code(0).json();
         let last = runs.as_array().and_then(|runs| runs.last().cloned());
         let last = last.expect("a run");
@@ -271,7 +280,7 @@ fn a_destruction_that_is_killed_goes_on_and_leaves_nothing() {
             site.run(&["destroy", "800", "801", "--yes"]).code(0);
         }
         let names = |dir: &str| -> Vec<String> {
-            let entries = std::fs::read_dir(site.path(dir)).expect("a directory");
+            let entries = fs::read_dir(site.path(dir)).expect("a directory");
             let names = entries.flatten().map(|entry| entry.file_name());
             let mut names: Vec<_> = names.map(|n| n.to_string_lossy().into_owned()).collect();
             names.sort();

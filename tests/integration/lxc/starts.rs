@@ -133,3 +133,25 @@ fn what_a_killed_phoenix_was_writing_is_swept() {
     assert_eq!(left.count(), 0);
     assert!(site.path("lxc/800/.mine.new").exists());
 }
+
+/// A start that is killed between two calls to the kernel leaves the disk attached to a loop
+/// device that nobody uses, and that no kernel ever clears.
+#[test]
+fn a_loop_device_that_a_killed_start_left_is_let_go() {
+    if !able("a_loop_device_that_a_killed_start_left_is_let_go") {
+        return;
+    }
+    let mut site = Site::new();
+    site.declare(800, &json!({}));
+    site.write();
+    assert_eq!(site.apply()["failed"], 0);
+    let image = site.path("lxc/storage/pool/vm-800-disk-0.raw");
+    let image = image.to_string_lossy();
+    for words in [&["apply"][..], &["destroy", "800", "--yes"]] {
+        site.stop_all();
+        assert_eq!(site.await_quiet(), Vec::<String>::new());
+        assert!(run("losetup", &["--find", &image]), "attached");
+        site.run(words).code(0);
+    }
+    assert_eq!(site.await_quiet(), Vec::<String>::new());
+}

@@ -14,7 +14,7 @@ use phoenix::journal::{self, Journal, JournalError, OpenOptions, Repair, VerifyR
 use uuid::Uuid;
 
 use crate::crash_journal::{copy, directory};
-use crate::kill::all;
+use crate::witness::all;
 
 use super::{Dice, entries, wanted};
 

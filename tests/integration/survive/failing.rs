@@ -5,15 +5,15 @@
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::kill::{Fleet, Site, all, vouched_for};
 use crate::support::Done;
+use crate::witness::{Fleet, Site, all, vouched_for};
 
 use super::{able, shim, wanted};
 
 /// Runs the whole fleet on a disk that fails so; returns how many operations were counted.
 fn apply(site: &Site<'_>, mode: &str) -> (Done, usize) {
     let trace = site.dir.path().join("count");
-    let mut command = site.command(0, &[site.next()]);
+    let mut command = site.command(0, site.next(0));
     shim::put(&mut command, &site.state, mode).env("DISK_TRACE", &trace);
     let done = Done::of(&command.output().expect("it starts"));
     let count = fs::read_to_string(&trace).unwrap_or_default();
@@ -37,7 +37,7 @@ fn fails(fleet: &Fleet, mode: &str, words: &[&str]) -> bool {
     site.json(&["journal", "verify"]);
     let journal = site.json(&["journal", "export"]).lines();
     vouched_for(&log, &journal, mode);
-    site.done(0, &[site.next()]).code(0);
+    site.done(0, site.next(0)).code(0);
     site.check(0, mode);
     failed
 }

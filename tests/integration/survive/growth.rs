@@ -15,8 +15,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::crash_journal::{copy, directory};
-use crate::kill::{Fleet, LATENCY, Site};
 use crate::support::Done;
+use crate::witness::{Fleet, LATENCY, Site};
 
 use super::{Dice, entries};
 
@@ -101,7 +101,7 @@ fn an_interrupted_run_is_resumed_after_compaction() {
     let fleet = Fleet::new();
     let site = Site::new(&fleet);
     site.done(0, &["apply"]).code(0);
-    let mut child = site.start(1, "apply", LATENCY, None);
+    let mut child = site.start(1, &["apply"], LATENCY, None);
     site.await_effects(&mut child, fleet.expected[0].lines + 1);
     child.kill().expect("killed");
     child.wait().expect("it ends");

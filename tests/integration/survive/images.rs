@@ -17,7 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::crash_journal::{copy, directory};
-use crate::kill::{Fleet, Site, all};
+use crate::witness::{Fleet, Site, all};
 
 use super::remembered::{Disk, Fate, Note};
 use super::{Dice, able, entries, shim, wanted};

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::kill::{Fleet, LATENCY, Site, all, scattered, vouched_for};
 use crate::support::{read, tool};
+use crate::witness::{Fleet, LATENCY, Site, all, scattered, vouched_for};
 
 use super::{able, shim, wanted};
 
@@ -167,13 +167,13 @@ fn story(fleet: &Fleet, cuts: &[Cut], synced: bool, live: &AtomicUsize) {
         let journal = site.json(&["journal", "export"]).lines();
         vouched_for(&site.log(), &journal, &story);
     }
-    site.done(0, &[site.next()]).code(0);
+    site.done(0, site.next(0)).code(0);
     site.check(0, &format!("{cuts:?}"));
 }
 
 fn start(site: &Site<'_>, disk: &Disk, synced: bool) -> Child {
     let said = File::create(site.dir.path().join("stderr")).expect("a file");
-    let mut command = site.command(0, &[site.next()]);
+    let mut command = site.command(0, site.next(0));
     // What only sync_file_range wrote would survive in the file behind the loop device, as it
     // would not in the cache of a disk.
     let mode = if synced { "lazy" } else { "nosync" };
