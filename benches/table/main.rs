@@ -36,6 +36,8 @@ const BENCHES: [&str; 2] = ["schedule", "original"];
 pub struct Sizes {
     /// Few, some and many containers.
     pub fleets: [u32; 3],
+    /// Events of a long journal.
+    pub events: f64,
     /// Runs of what takes long.
     pub fresh: usize,
     /// Runs of what is quick.
@@ -46,6 +48,7 @@ pub struct Sizes {
 
 const WHOLE: Sizes = Sizes {
     fleets: [100, 1000, 10_000],
+    events: 1_100_000.0,
     fresh: 3,
     runs: 21,
     faster: 20,
@@ -53,6 +56,7 @@ const WHOLE: Sizes = Sizes {
 
 const QUICK: Sizes = Sizes {
     fleets: [10, 50, 200],
+    events: 10_000.0,
     fresh: 1,
     runs: 2,
     faster: 200,
@@ -119,7 +123,12 @@ fn run(quick: bool) -> io::Result<()> {
 }
 
 fn main() -> ExitCode {
-    match run(std::env::args().any(|word| word == "--quick")) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = match words.as_slice() {
+        [open, store] if open == processes::OPEN_SLED => processes::open_sled(store),
+        words => run(words.iter().any(|word| word == "--quick")),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("the table was not made, and no page was written: {error}");

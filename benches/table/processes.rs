@@ -44,9 +44,11 @@ impl Site {
         if !output.status.success() {
             return Err(io::Error::other(format!("{command:?}: {}", output.status)));
         }
+        // One document, or lines of which the last is the summary.
         let mut lines = output.stdout.trim_ascii_end().split(|byte| *byte == b'\n');
-        let said = lines.next_back().unwrap_or_default();
-        Ok((time, serde_json::from_slice(said).unwrap_or_default()))
+        let last = serde_json::from_slice(lines.next_back().unwrap_or_default());
+        let said = last.or_else(|_| serde_json::from_slice(&output.stdout));
+        Ok((time, said.unwrap_or_default()))
     }
 
     fn forget(&self) -> io::Result<()> {
@@ -96,6 +98,7 @@ pub fn measure(dir: &Path, sizes: &Sizes) -> io::Result<Vec<Figure>> {
     figures.extend(nothing_to_do("15", &example, sizes.runs)?);
     let many = fresh(dir, sizes, &mut figures)?;
     figures.extend(nothing_to_do("many", &many, sizes.runs.min(5))?);
+    figures.extend(history(&many, sizes)?);
     figures.extend(first_action(&many, sizes)?);
     Ok(figures)
 }
@@ -184,6 +187,57 @@ fn nothing_to_do(name: &str, site: &Site, runs: usize) -> io::Result<Vec<Figure>
         figure("looks at the host", &looks, "looks"),
         figure("durable batches", &batches, "batches"),
     ])
+}
+
+/// The history of one container in a long journal, beside the least that has to be done for it:
+/// a process that opens sled on the same directory.
+fn history(site: &Site, sizes: &Sizes) -> io::Result<Vec<Figure>> {
+    let events = || -> io::Result<f64> {
+        let (_, said) = site.timed(&["journal", "stat"])?;
+        let events = said["events"].as_f64();
+        events.ok_or_else(|| io::Error::other(format!("no number of events in {said}")))
+    };
+    // The same fleet is made again and again on a host that has forgotten it.
+    while events()? < sizes.events {
+        site.timed(&["sim", "reset"])?;
+        site.timed(&["apply"])?;
+    }
+    let own = std::env::current_exe()?.display().to_string();
+    let store = site.state.join("journal/store");
+    let mut times = [const { Vec::new() }; 2];
+    for _ in 0..sizes.runs.min(9) {
+        times[0].push(site.timed(&["history", "1042"])?.0.as_secs_f64() * 1000.0);
+        let began = Instant::now();
+        let opened = program(&own).arg(OPEN_SLED).arg(&store).status()?;
+        times[1].push(began.elapsed().as_secs_f64() * 1000.0);
+        if !opened.success() {
+            return Err(io::Error::other("sled did not open"));
+        }
+    }
+    let ratio = middle(&times[0]).1 / middle(&times[1]).1;
+    let figure = |what: &str, runs: &[f64], unit: &str| {
+        Figure::of(
+            &format!("history in a long journal: {what}"),
+            runs,
+            unit,
+            COMMAND,
+        )
+    };
+    Ok(vec![
+        figure("events", &[events()?], "events"),
+        figure("of one container", &times[0], "ms"),
+        figure("sled alone, opened and closed", &times[1], "ms"),
+        figure("ratio to sled alone", &[ratio], "ratio"),
+    ])
+}
+
+/// What this program does when it is started so: it opens sled as the journal does, and closes it.
+pub const OPEN_SLED: &str = "--open-sled";
+
+pub fn open_sled(store: &str) -> io::Result<()> {
+    let config = sled::Config::new().path(store).flush_every_ms(None);
+    let opened = config.cache_capacity(64 << 20).open();
+    opened.map(drop).map_err(io::Error::other)
 }
 
 /// From the start of `resume` to the first line in the log of the simulated host.

@@ -123,6 +123,11 @@ pub const TARGETS: &[Target] = &[
     target("Start-up", "--help", AtMost(5.0)),
     target(
         "Start-up",
+        "history in a long journal: ratio to sled alone",
+        AtMost(1.3),
+    ),
+    target(
+        "Start-up",
         "many, killed halfway, resume: first action",
         AtMost(1.0),
     ),
