@@ -133,7 +133,7 @@ fn settings(index: usize) -> Settings {
         (Key::Swap, Value::Number(0)),
         (Key::Cores, Value::Number(2)),
         (Key::Onboot, Value::Flag(true)),
-        (Key::Net(0), Value::Net(net)),
+        (Key::Net(0), net.into()),
     ])
 }
 

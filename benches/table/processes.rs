@@ -59,9 +59,8 @@ impl Site {
     }
 }
 
-/// Runs a process to its end: the time, and the most memory that it had, in KB.
-fn watched(command: &mut Command) -> io::Result<(Duration, f64)> {
-    let began = Instant::now();
+/// Runs a process to its end: the most memory that it had, in KB.
+fn peak_of_run(command: &mut Command) -> io::Result<f64> {
     let mut child = command.spawn()?;
     let mut peak = 0.0;
     let status = loop {
@@ -74,9 +73,8 @@ fn watched(command: &mut Command) -> io::Result<(Duration, f64)> {
             None => std::thread::sleep(Duration::from_millis(2)),
         }
     };
-    let time = began.elapsed();
     match status.success() {
-        true => Ok((time, peak)),
+        true => Ok(peak),
         false => Err(io::Error::other(format!("{command:?}: {status}"))),
     }
 }
@@ -126,37 +124,18 @@ fn fresh(dir: &Path, sizes: &Sizes, figures: &mut Vec<Figure>) -> io::Result<Sit
         let state = dir.join(format!("{name}-state"));
         sites.push(Site { config, state });
     }
-    let mut times = [const { Vec::new() }; 3];
     let mut peaks = [const { Vec::new() }; 3];
     for _ in 0..sizes.fresh {
         for (place, site) in sites.iter().enumerate() {
             site.forget()?;
-            let (time, peak) = watched(&mut site.phoenix(&["apply"]))?;
-            times[place].push(time.as_secs_f64());
-            peaks[place].push(peak);
+            let peak = peak_of_run(&mut site.phoenix(&["apply"]))?;
+            peaks[place].push(peak / f64::from(sizes.fleets[place]));
         }
     }
-    for (place, name) in names.iter().enumerate() {
-        let count = f64::from(sizes.fleets[place]);
-        let each: Vec<f64> = peaks[place].iter().map(|peak| peak / count).collect();
-        figures.push(Figure::of(
-            &format!("{name}, fresh: wall time"),
-            &times[place],
-            "s",
-            COMMAND,
-        ));
-        figures.push(Figure::of(
-            &format!("{name}, fresh: peak memory a container"),
-            &each,
-            "KB",
-            COMMAND,
-        ));
+    for (name, peaks) in names.iter().zip(&peaks) {
+        let name = format!("{name}, fresh: peak memory a container");
+        figures.push(Figure::of(&name, peaks, "KB", COMMAND));
     }
-    let [few, _, many] = times.map(|times| middle(&times).1);
-    let growth = f64::from(sizes.fleets[2]) / f64::from(sizes.fleets[0]);
-    let exponent = (many / few).ln() / growth.ln();
-    let name = "fresh: exponent of the growth from few to many";
-    figures.push(Figure::of(name, &[exponent], "exponent", COMMAND));
     sites.pop().ok_or_else(|| io::Error::other("no fleet"))
 }
 

@@ -48,7 +48,7 @@ struct Shared {
     /// A client is gone.
     gone: Condvar,
     /// What is known, folded as far as somebody asked.
-    record: Mutex<Record>,
+    record: Mutex<Arc<Record>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -98,7 +98,7 @@ impl Server {
     }
 
     /// Spares whoever asks first the reading of what is known already.
-    pub fn knows(&self, record: &Record) {
+    pub fn knows(&self, record: &Arc<Record>) {
         lock(&self.shared.record).clone_from(record);
     }
 
@@ -345,12 +345,12 @@ impl Shared {
         let mut record = lock(&self.record);
         let from = record.last_seq;
         if from < durable {
-            let mut next = record.clone();
+            let mut next = Record::clone(&record);
             let mut fold = |entry| next.fold(&entry).map_err(io::Error::other);
             self.read((from, durable), None, &mut fold)?;
-            *record = next;
+            *record = Arc::new(next);
         }
-        Ok(record.clone())
+        Ok(Record::clone(&record))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::domain::observed::ObservedWorld;
 use crate::domain::record::{Phase, Record, RunRecord};
 use crate::engine::{self, Begin, Env, Run};
 use crate::journal::{Journal, OpenOptions};
-use crate::plan::{FleetPlan, Known};
+use crate::plan::{FleetPlan, Known, Planner, problems_of_fleet};
 use crate::report;
 use crate::report::progress::{Progress, Tracker};
 use crate::report::summary::Report;
@@ -80,7 +80,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
         dir: &dir,
         machine,
         journal,
-        record,
+        record: Arc::new(record),
         seen,
         run,
         stop,
@@ -170,7 +170,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
         dir: &dir,
         machine,
         journal,
-        record,
+        record: Arc::new(record),
         seen,
         run,
         stop,
@@ -298,7 +298,7 @@ pub(super) struct Work<'a> {
     // Before the journal, which is closed after the last answer.
     pub(super) server: Option<Server>,
     pub(super) journal: Journal,
-    pub(super) record: Record,
+    pub(super) record: Arc<Record>,
     pub(super) seen: ObservedWorld,
     pub(super) run: Run,
     pub(super) stop: Arc<AtomicBool>,
@@ -316,7 +316,7 @@ impl Work<'_> {
             return Err(CliError::Stopped);
         }
         let desired = &self.loaded.desired;
-        Declared::of(self.run.id, desired).write(self.dir)?;
+        Declared::begin(self.dir, self.run.id, desired)?;
         if let Some(server) = &self.server {
             server.knows(&self.record);
             server.works_on(self.run.id);
@@ -371,19 +371,24 @@ impl Work<'_> {
         })
     }
 
-    /// What would be done.
-    pub(super) fn plan(&self) -> Result<FleetPlan, CliError> {
+    /// What would be done, or as much of it as somebody wants.
+    pub(super) fn plan(
+        &self,
+        by: fn(&Planner<'_>, &ObservedWorld) -> FleetPlan,
+    ) -> Result<FleetPlan, CliError> {
         let desired = &self.loaded.desired;
-        let graph = load::selection(desired, &self.run.targets)?;
-        let (record, journal) = (&self.record, self.journal.id());
-        let options = &self.run.options;
-        Ok(load::plan(
-            desired, &graph, record, journal, options, &self.seen,
-        ))
+        let planner = Planner {
+            desired,
+            graph: &load::selection(desired, &self.run.targets)?,
+            record: &self.record,
+            journal: self.journal.id(),
+            options: &self.run.options,
+        };
+        Ok(by(&planner, &self.seen))
     }
 
     fn preflight(&self) -> Result<(), CliError> {
-        let plan = self.plan()?;
+        let plan = self.plan(problems_of_fleet)?;
         if !plan.has_problems() {
             return Ok(());
         }

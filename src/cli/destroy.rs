@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, IsTerminal as _};
+use std::sync::Arc;
 
 use super::args::{DestroyArgs, Global};
 use super::converge::{Work, jobs, operator, started};
@@ -13,7 +14,7 @@ use crate::domain::desired::DesiredState;
 use crate::domain::event::RunStarted;
 use crate::domain::ids::Ctid;
 use crate::engine::{Begin, Run};
-use crate::plan::{FleetPlan, Known, removal};
+use crate::plan::{FleetPlan, Known, plan_fleet, removal};
 use crate::report;
 use crate::steps::Options;
 
@@ -74,13 +75,13 @@ pub(super) fn run(global: &Global, out: Out, args: &DestroyArgs) -> Result<Exit,
         dir: &dir,
         machine,
         journal,
-        record,
+        record: Arc::new(record),
         seen,
         stop,
         trace: None,
         server,
     };
-    let plan = work.plan()?;
+    let plan = work.plan(plan_fleet)?;
     if let Some(refused) = refused(&plan) {
         return Err(refused);
     }

@@ -108,6 +108,25 @@ pub(super) struct View {
     pub(super) journal: JournalId,
 }
 
+impl View {
+    /// Plans the selected containers.
+    pub(super) fn plan(
+        &self,
+        desired: &DesiredState,
+        graph: &Graph,
+        options: &Options,
+    ) -> FleetPlan {
+        let planner = Planner {
+            desired,
+            graph,
+            record: &self.record,
+            journal: self.journal,
+            options,
+        };
+        plan_fleet(&planner, &self.world)
+    }
+}
+
 pub(super) fn view(
     global: &Global,
     out: Out,
@@ -146,25 +165,6 @@ pub(super) fn belongs(
         journal: journal.to_owned(),
         host: host.to_owned(),
     }))
-}
-
-/// Plans the selected containers.
-pub(super) fn plan(
-    desired: &DesiredState,
-    graph: &Graph,
-    record: &Record,
-    journal: JournalId,
-    options: &Options,
-    world: &ObservedWorld,
-) -> FleetPlan {
-    let planner = Planner {
-        desired,
-        graph,
-        record,
-        journal,
-        options,
-    };
-    plan_fleet(&planner, world)
 }
 
 /// The problems of a plan, each with its place in the files.

@@ -14,9 +14,8 @@ pub(super) fn run(global: &Global, out: Out, args: &PlanArgs) -> Result<Exit, Cl
     let graph = load::selection(desired, &args.targets.ctids)?;
     let options = load::options(&args.wishes, desired, &args.targets.ctids)?;
     let view = load::view(global, out, desired, args.patience)?;
-    let (record, journal) = (&view.record, view.journal);
-    let plan = load::plan(desired, &graph, record, journal, &options, &view.world);
-    let left = undeclared::find(desired, &view.world, journal);
+    let plan = view.plan(desired, &graph, &options);
+    let left = undeclared::find(desired, &view.world, view.journal);
     let human = || report::plan::human(&plan, desired) + &undeclared::line(&left);
     let document = || {
         let mut document = report::json::plan(&plan, args.all);

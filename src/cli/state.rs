@@ -174,6 +174,20 @@ pub(super) struct Declared {
 const DECLARED: &str = "declared.json";
 
 impl Declared {
+    /// Keeps, in a state directory, what a run begins with. Takes from the one that is kept what is the same: most runs begin with the files of the
+    /// last.
+    pub(super) fn begin(state: &Path, run: RunId, desired: &DesiredState) -> Result<(), CliError> {
+        // What is destroyed is not what is declared.
+        if desired.destroys() {
+            return Ok(());
+        }
+        let kept = Self::kept(state).filter(|kept| Some(kept.digest) == desired.digest);
+        match kept {
+            Some(kept) => Self { run, ..kept }.write(state),
+            None => Self::of(run, desired).write(state),
+        }
+    }
+
     pub(super) fn of(run: RunId, desired: &DesiredState) -> Self {
         let digest = |container: &_| Digest::of(&serde_json::to_vec(container).unwrap_or_default());
         let containers = desired.containers.iter();
@@ -186,16 +200,18 @@ impl Declared {
         }
     }
 
-    /// Keeps it in a state directory.
-    pub(super) fn write(&self, state: &Path) -> Result<(), CliError> {
+    fn write(&self, state: &Path) -> Result<(), CliError> {
         keep(state, DECLARED, self)
     }
 
     /// The one kept for a run; none where there is none: it only helps to explain.
     pub(super) fn read(state: &Path, run: RunId) -> Option<Self> {
+        Self::kept(state).filter(|declared| declared.run == run)
+    }
+
+    fn kept(state: &Path) -> Option<Self> {
         let bytes = std::fs::read(state.join(DECLARED)).ok()?;
-        let declared: Self = serde_json::from_slice(&bytes).ok()?;
-        (declared.run == run).then_some(declared)
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// What is different now: `950 changed, 951 is new, 952 is declared no more`.
@@ -236,6 +252,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::desired::DesiredContainer;
 
     fn declared(pairs: &[(u32, &str)]) -> Declared {
         let pairs = pairs.iter().map(|(number, text)| {
@@ -268,6 +285,35 @@ mod tests {
         assert_eq!(Declared::read(dir.path(), before.run), Some(before));
         let other = RunId(Uuid::from_u128(1));
         assert_eq!(Declared::read(dir.path(), other), None);
+    }
+
+    #[test]
+    fn a_run_takes_over_what_is_the_same() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run = |number| RunId(Uuid::from_u128(number));
+        let before = declared(&[(900, "a")]);
+        before.write(dir.path()).expect("written");
+        let begin = |number, digest: &[u8], desired: DesiredState| {
+            let digest = Some(Digest::of(digest));
+            let desired = DesiredState { digest, ..desired };
+            Declared::begin(dir.path(), run(number), &desired).expect("begun");
+            Declared::read(dir.path(), run(number)).map(|found| found.containers)
+        };
+        let same = begin(1, b"", DesiredState::default());
+        assert_eq!(same, Some(before.containers));
+        let other = begin(2, b"other", DesiredState::default());
+        assert_eq!(
+            other,
+            Some(BTreeMap::new()),
+            "other files are digested anew"
+        );
+        let ctid = Ctid::try_from(900).expect("an id");
+        let absent = DesiredContainer::absent(ctid, "web".to_owned(), Default::default());
+        let destroyed = DesiredState {
+            containers: [(ctid, Arc::new(absent))].into(),
+            ..DesiredState::default()
+        };
+        assert_eq!(begin(3, b"other", destroyed), None, "is no declaration");
     }
 
     #[test]

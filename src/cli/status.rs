@@ -16,7 +16,7 @@ pub(super) fn run(global: &Global, out: Out, args: &StatusArgs) -> Result<Exit, 
     let view = load::view(global, out, desired, args.patience)?;
     let (record, journal) = (&view.record, view.journal);
     let options = Options::default();
-    let plan = load::plan(desired, &graph, record, journal, &options, &view.world);
+    let plan = view.plan(desired, &graph, &options);
     let mut rows = overview::standings(&plan, &view.world, record);
     let left = undeclared::find(desired, &view.world, journal);
     rows.extend(overview::undeclared(&left, &view.world, record));

@@ -230,13 +230,13 @@ fn containers<'a>(
         let key = document::key_offset(text, entry);
         sources.add_container(ctid, ContainerPlace { key, value });
         limits::check(&inner, &at, findings);
-        let raw: RawContainer = decode(entry.value, &at, findings);
+        let raw: Box<RawContainer> = decode(entry.value, &at, findings);
         check_nested(&inner, &at, findings);
         found.insert(
             ctid,
             Declared {
                 text: entry.value,
-                members: inner,
+                members: inner.into(),
                 raw,
             },
         );

@@ -40,9 +40,9 @@ pub(super) struct Declared<'a> {
     /// Its text.
     pub(super) text: &'a str,
     /// Its members.
-    pub(super) members: Vec<Entry<'a>>,
-    /// Its typed keys.
-    pub(super) raw: RawContainer,
+    pub(super) members: Box<[Entry<'a>]>,
+    /// Its typed keys. Boxed: they are large, and a map has room for more than it holds.
+    pub(super) raw: Box<RawContainer>,
 }
 
 /// A virtual machine.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -103,8 +103,8 @@ impl fmt::Display for JournalId {
 }
 
 /// The first 128 bits of a SHA-256: tells contents apart, proves nothing against an attacker.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Digest([u8; 16]);
 
 impl Digest {
@@ -139,19 +139,26 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Every event and every container has some: written at once, not byte by byte.
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl From<Digest> for String {
-    fn from(value: Digest) -> Self {
-        value.to_string()
     }
 }
 
@@ -191,6 +198,10 @@ mod tests {
     fn digest_round_trips_as_hex() {
         let digest = Digest::of(b"phoenix");
         assert_eq!(Digest::try_from(digest.to_string()), Ok(digest));
+        assert_eq!(
+            Digest(*b"\x00\x01\x0f\x10\x9a\xf0\xffunwritten").to_string(),
+            "00010f109af0ff756e7772697474656e"
+        );
         assert!(Digest::try_from("xyz".to_owned()).is_err());
     }
 

@@ -1,5 +1,6 @@
 //! What a host shows of itself and of its containers.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -354,7 +355,10 @@ impl ObservedContainer {
 
     /// All settings as they will be after the next start.
     #[must_use]
-    pub fn eventual_settings(&self) -> Settings {
+    pub fn eventual_settings(&self) -> Cow<'_, Settings> {
+        if self.pending.is_empty() {
+            return Cow::Borrowed(&self.settings);
+        }
         let mut settings = self.settings.clone();
         for (key, value) in &self.pending {
             match value {
@@ -362,7 +366,7 @@ impl ObservedContainer {
                 None => settings.remove(key),
             };
         }
-        settings
+        Cow::Owned(settings)
     }
 
     /// The root disk.
@@ -416,7 +420,7 @@ impl ObservedContainer {
         let all = waiting.chain(live.map(|(key, value)| (key, Some(value))));
         let mounts: BTreeMap<u8, Mount> = all
             .filter_map(|(key, value)| match (key, value) {
-                (Key::Mount(slot), Some(Value::Mount(mount))) => Some((*slot, mount.clone())),
+                (Key::Mount(slot), Some(Value::Mount(mount))) => Some((*slot, (**mount).clone())),
                 _ => None,
             })
             .collect();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::options::{Mount, Net, Options, Rootfs, Startup};
 
@@ -20,8 +20,8 @@ pub type Settings = BTreeMap<Key, Value>;
 pub type Changes = BTreeMap<Key, Option<Value>>;
 
 /// One key of a container's configuration.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Key {
     /// `hostname`
     Hostname,
@@ -112,9 +112,9 @@ impl Key {
             Self::Startup => Startup::from_str(text).map(Value::Startup),
             Self::Nameserver => Ok(Value::Text(words(text).join(" "))),
             Self::Features => Options::from_str(text).map(Value::Options),
-            Self::Net(_) => Net::from_str(text).map(Value::Net),
-            Self::Mount(_) => Mount::from_str(text).map(Value::Mount),
-            Self::Rootfs => Rootfs::from_str(text).map(Value::Rootfs),
+            Self::Net(_) => Net::from_str(text).map(Value::from),
+            Self::Mount(_) => Mount::from_str(text).map(Value::from),
+            Self::Rootfs => Rootfs::from_str(text).map(Value::from),
             Self::Unused(_) => Ok(Value::Text(text.to_owned())),
             Self::Lxc(_) => Ok(Value::Lines(vec![text.to_owned()])),
             Self::Other(name) => other(name, text),
@@ -270,13 +270,14 @@ impl TryFrom<String> for Key {
     }
 }
 
-impl From<Key> for String {
-    fn from(key: Key) -> Self {
-        key.to_string()
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
-/// The value of a key. Which variant a key has is decided by [`Key::parse_value`].
+/// The value of a key. Which variant a key has is decided by [`Key::parse_value`]. The large ones
+/// are boxed: there is a map of a dozen values for each container, wherever one is kept.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Value {
@@ -289,15 +290,33 @@ pub enum Value {
     /// `order=,up=,down=`
     Startup(Startup),
     /// A network interface.
-    Net(Net),
+    Net(Box<Net>),
     /// Options by name.
     Options(Options),
     /// A mount.
-    Mount(Mount),
+    Mount(Box<Mount>),
     /// The root disk.
-    Rootfs(Rootfs),
+    Rootfs(Box<Rootfs>),
     /// The values of all lines of one `lxc.*` key, in the file's order.
     Lines(Vec<String>),
+}
+
+impl From<Net> for Value {
+    fn from(net: Net) -> Self {
+        Self::Net(Box::new(net))
+    }
+}
+
+impl From<Mount> for Value {
+    fn from(mount: Mount) -> Self {
+        Self::Mount(Box::new(mount))
+    }
+}
+
+impl From<Rootfs> for Value {
+    fn from(rootfs: Rootfs) -> Self {
+        Self::Rootfs(Box::new(rootfs))
+    }
 }
 
 impl fmt::Display for Value {

@@ -13,10 +13,7 @@ use crate::domain::refusal::FailureKind;
 use crate::host::{Host, HostError, ObserveRequest};
 
 /// A short account of what a container looks like.
-pub(super) fn seen(container: Option<&ObservedContainer>) -> Seen {
-    let Some(container) = container else {
-        return Seen::Absent;
-    };
+pub(super) fn seen(container: &ObservedContainer) -> Seen {
     if container.half_created() || container.half_destroyed() {
         return Seen::HalfCreated;
     }

@@ -16,7 +16,7 @@ use crate::domain::desired::{DesiredContainer, OnUnknown, Place};
 use crate::domain::event::{Event, Failure, Seen, Verdict};
 use crate::domain::ids::{Ctid, RunId};
 use crate::domain::model;
-use crate::domain::observed::ObservedWorld;
+use crate::domain::observed::{ObservedContainer, ObservedWorld};
 use crate::domain::record::{ContainerRecord, OpenIntent};
 use crate::domain::refusal::FailureKind;
 use crate::domain::step::Step;
@@ -71,6 +71,7 @@ pub(super) fn reconcile(
         pen,
         began,
         held: Vec::new(),
+        told: None,
         blind: false,
         mutations: 0,
     };
@@ -89,6 +90,9 @@ struct Reconciler<'a> {
     began: DateTime<Utc>,
     /// States that held, not yet written.
     held: Vec<Step>,
+    /// The account of the container as it was seen last: what was seen after one state is what is
+    /// seen before the next.
+    told: Option<(Arc<ObservedContainer>, Seen)>,
     /// The last look failed: what is known of the container is older than the last action.
     blind: bool,
     mutations: u64,
@@ -472,7 +476,7 @@ impl<'a> Reconciler<'a> {
     }
 
     /// That an attempt failed; and if the container is not there, nothing half-done is left.
-    fn failed(&self, step: Step, attempt: u32, failure: Failure, retry: bool) -> Event {
+    fn failed(&mut self, step: Step, attempt: u32, failure: Failure, retry: bool) -> Event {
         let absent = attempt > 0 && !self.blind && self.seen() == Seen::Absent;
         Event::StepFailed {
             step,
@@ -528,18 +532,22 @@ impl<'a> Reconciler<'a> {
         }
     }
 
-    fn seen(&self) -> Seen {
-        let world = self
-            .shared
-            .world
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        seen(
-            world
-                .containers
-                .get(&self.desired.ctid)
-                .map(|container| &**container),
-        )
+    fn seen(&mut self) -> Seen {
+        let shared = self.shared;
+        let world = shared.world.read().unwrap_or_else(PoisonError::into_inner);
+        let container = world.containers.get(&self.desired.ctid).cloned();
+        drop(world);
+        let Some(container) = container else {
+            return Seen::Absent;
+        };
+        match &self.told {
+            Some((told, seen)) if Arc::ptr_eq(told, &container) => seen.clone(),
+            _ => {
+                let seen = seen(&container);
+                self.told = Some((container, seen.clone()));
+                seen
+            }
+        }
     }
 
     fn since(&self, began: DateTime<Utc>) -> u64 {

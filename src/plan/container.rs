@@ -7,13 +7,15 @@ use std::sync::Arc;
 use crate::domain::action::Action;
 use crate::domain::desired::DesiredContainer;
 use crate::domain::diagnostic::Problem;
-use crate::domain::ids::{Ctid, JournalId, RunId};
+use crate::domain::ids::{Ctid, RunId};
 use crate::domain::model::{self, Effect};
 use crate::domain::observed::{ObservedContainer, ObservedWorld};
 use crate::domain::record::ContainerRecord;
 use crate::domain::refusal::{FailureKind, Refusal};
 use crate::domain::step::Step;
-use crate::steps::{self, Context, Options, Work};
+use crate::steps::{self, Context, Problems, Work};
+
+use super::fleet::Planning;
 
 /// What would be done for one container.
 #[derive(Clone, Debug)]
@@ -40,6 +42,11 @@ impl ContainerPlan {
     pub fn changes(&self) -> usize {
         self.steps.iter().map(|step| step.work.actions.len()).sum()
     }
+
+    fn trouble(&mut self, step: Step, problems: Problems) {
+        let problems = problems.into_iter().map(|problem| (step, problem));
+        self.problems.extend(problems);
+    }
 }
 
 /// What would be done for one state.
@@ -51,40 +58,39 @@ pub struct StepPlan {
     pub work: Work,
 }
 
-/// Plans one container and lets the world become what the plan will make of it. `lent`: a clone
-/// of it, made by us, broke off.
-pub fn plan_container(
+/// Plans one container and lets the world become what the plan will make of it.
+pub(super) fn plan_container(
+    planning: &Planning<'_>,
     desired: &DesiredContainer,
     world: &mut ObservedWorld,
-    record: &ContainerRecord,
-    journal: JournalId,
-    options: &Options,
-    lent: bool,
 ) -> ContainerPlan {
-    let mut plan = ContainerPlan {
-        ctid: desired.ctid,
-        name: desired.name.clone(),
-        steps: Vec::new(),
-        problems: Vec::new(),
-        blocked_by: None,
-        notes: Vec::new(),
-        unmanaged: desired.unmanaged.clone(),
-    };
-    let mut pass = Pass {
-        desired,
-        record,
-        journal,
-        options,
-        lent,
-        disturbed: false,
-        planned: BTreeSet::new(),
-    };
-    plan.notes = steps::notes(&pass.context(world, seen(world, desired.ctid).as_deref()));
+    let mut pass = Pass::new(planning, desired);
+    let mut plan = pass.begun(world);
     for step in desired.states().iter().copied() {
         if let Err(problems) = pass.step(step, world, &mut plan.steps) {
-            plan.problems
-                .extend(problems.into_iter().map(|problem| (step, problem)));
+            plan.trouble(step, problems);
             break;
+        }
+    }
+    plan
+}
+
+/// Judges a container that another one's problems keep from being worked on: its own problems are
+/// worth saying; what would be done is not, for it will not be.
+pub(super) fn judge_container(
+    planning: &Planning<'_>,
+    desired: &DesiredContainer,
+    world: &ObservedWorld,
+    blocker: Ctid,
+) -> ContainerPlan {
+    let pass = Pass::new(planning, desired);
+    let mut plan = pass.begun(world);
+    plan.blocked_by = Some(blocker);
+    let first = Step::ValidateInputs;
+    if desired.states().contains(&first) {
+        let seen = seen(world, desired.ctid);
+        if let Err(problems) = steps::compare(first, &pass.context(world, seen.as_deref())) {
+            plan.trouble(first, problems);
         }
     }
     plan
@@ -116,17 +122,45 @@ fn after_locks(world: &ObservedWorld, ctid: Ctid, action: &Action) -> Result<Eff
 }
 
 struct Pass<'a> {
+    planning: &'a Planning<'a>,
     desired: &'a DesiredContainer,
     record: &'a ContainerRecord,
-    journal: JournalId,
-    options: &'a Options,
-    lent: bool,
     disturbed: bool,
     /// Whether the container will be made anew: what the journal knew of it is void then.
     planned: BTreeSet<&'static str>,
 }
 
 impl<'a> Pass<'a> {
+    fn new(planning: &'a Planning<'a>, desired: &'a DesiredContainer) -> Self {
+        let known = planning.planner.record.containers.get(&desired.ctid);
+        Self {
+            planning,
+            desired,
+            record: known.unwrap_or(&planning.unknown),
+            disturbed: false,
+            planned: BTreeSet::new(),
+        }
+    }
+
+    /// What is to be said of the container before anything is planned for it.
+    fn begun(&self, world: &ObservedWorld) -> ContainerPlan {
+        let notes = if self.planning.notes {
+            let seen = seen(world, self.desired.ctid);
+            steps::notes(&self.context(world, seen.as_deref()))
+        } else {
+            Vec::new()
+        };
+        ContainerPlan {
+            ctid: self.desired.ctid,
+            name: self.desired.name.clone(),
+            steps: Vec::new(),
+            problems: Vec::new(),
+            blocked_by: None,
+            notes,
+            unmanaged: self.desired.unmanaged.clone(),
+        }
+    }
+
     fn context<'b>(
         &'b self,
         world: &'b ObservedWorld,
@@ -138,10 +172,10 @@ impl<'a> Pass<'a> {
             world,
             record: self.record,
             run: RunId::NONE,
-            journal: self.journal,
-            lent: self.lent,
+            journal: self.planning.planner.journal,
+            lent: self.planning.lent.contains(&self.desired.ctid),
             disturbed: self.disturbed,
-            options: self.options,
+            options: self.planning.planner.options,
         }
     }
 
@@ -150,13 +184,12 @@ impl<'a> Pass<'a> {
         step: Step,
         world: &mut ObservedWorld,
         steps: &mut Vec<StepPlan>,
-    ) -> Result<(), Vec<Problem>> {
+    ) -> Result<(), Problems> {
         let before = seen(world, self.desired.ctid);
-        let fresh = ContainerRecord::default();
         let made_anew = self.planned.contains("create") || self.planned.contains("clone");
         let mut cx = self.context(world, before.as_deref());
         if made_anew {
-            cx.record = &fresh;
+            cx.record = &self.planning.unknown;
         }
         let work = steps::compare(step, &cx)?;
         for action in &work.actions {

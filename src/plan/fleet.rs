@@ -1,8 +1,9 @@
 //! The plan of all selected containers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::container::{ContainerPlan, plan_container};
+use super::container::{ContainerPlan, judge_container, plan_container};
 use super::order::Graph;
 use crate::domain::desired::DesiredState;
 use crate::domain::ids::{Ctid, JournalId};
@@ -46,57 +47,73 @@ pub struct Planner<'a> {
     pub options: &'a Options,
 }
 
+/// What planning needs, and what is made of it once.
+pub(super) struct Planning<'a> {
+    pub(super) planner: &'a Planner<'a>,
+    /// Containers of which a clone of ours broke off.
+    pub(super) lent: BTreeSet<Ctid>,
+    /// What the journal knows of a container that it never heard of.
+    pub(super) unknown: ContainerRecord,
+    /// Whether what is worth a word is looked for.
+    pub(super) notes: bool,
+}
+
 /// Plans all selected containers on the world as it was seen.
 #[must_use]
 pub fn plan_fleet(planner: &Planner<'_>, seen: &ObservedWorld) -> FleetPlan {
+    let mut containers = Vec::with_capacity(planner.graph.len());
+    plan_each(planner, seen, true, &mut |plan| containers.push(plan));
+    FleetPlan { containers }
+}
+
+/// What no action can cure: of the plan of all selected containers only those that have such
+/// problems, without notes.
+#[must_use]
+pub fn problems_of_fleet(planner: &Planner<'_>, seen: &ObservedWorld) -> FleetPlan {
+    let mut containers = Vec::new();
+    plan_each(planner, seen, false, &mut |plan| {
+        if !plan.problems.is_empty() {
+            containers.push(plan);
+        }
+    });
+    FleetPlan { containers }
+}
+
+/// Hands over the plan of one container after another, in an order in which they could be done.
+fn plan_each(
+    planner: &Planner<'_>,
+    seen: &ObservedWorld,
+    notes: bool,
+    take: &mut dyn FnMut(ContainerPlan),
+) {
+    let planning = Planning {
+        planner,
+        lent: planner.record.sources_of_broken_clones(),
+        unknown: ContainerRecord::default(),
+        notes,
+    };
     let mut world = seen.clone();
-    let unknown = ContainerRecord::default();
     let mut blocked: BTreeSet<Ctid> = BTreeSet::new();
-    let lent = planner.record.sources_of_broken_clones();
-    let mut plans = Vec::with_capacity(planner.graph.len());
     for ctid in planner.graph.topological() {
         let Some(desired) = planner.desired.containers.get(&ctid) else {
             continue;
         };
-        let record = planner.record.containers.get(&ctid).unwrap_or(&unknown);
-        let blocker = planner
-            .graph
-            .needs(ctid)
-            .find(|need| blocked.contains(need));
-        let lent = lent.contains(&ctid);
-        let mut plan = match blocker {
-            // Its own problems are worth saying; what would be done is not, for it will not be.
-            Some(_) => {
-                let mut scrap = world.clone();
-                plan_container(
-                    desired,
-                    &mut scrap,
-                    record,
-                    planner.journal,
-                    planner.options,
-                    lent,
-                )
-            }
-            None => plan_container(
-                desired,
-                &mut world,
-                record,
-                planner.journal,
-                planner.options,
-                lent,
-            ),
+        let mut needs = planner.graph.needs(ctid);
+        let mut plan = match needs.find(|need| blocked.contains(need)) {
+            Some(blocker) => judge_container(&planning, desired, &world, blocker),
+            None => plan_container(&planning, desired, &mut world),
         };
-        if blocker.is_some() {
-            plan.blocked_by = blocker;
-            plan.steps.clear();
-            plan.problems
-                .retain(|(step, _)| *step == crate::domain::step::Step::ValidateInputs);
-        }
-        if blocker.is_some() || !plan.problems.is_empty() {
+        if plan.blocked_by.is_some() || !plan.problems.is_empty() {
             plan.steps.clear();
             blocked.insert(ctid);
         }
-        plans.push(plan);
+        if planner.graph.dependents(ctid).is_empty() {
+            // Nobody looks at it any more: what a plan makes of ten thousand is much to keep.
+            match seen.containers.get(&ctid) {
+                Some(as_seen) => world.containers.insert(ctid, Arc::clone(as_seen)),
+                None => world.containers.remove(&ctid),
+            };
+        }
+        take(plan);
     }
-    FleetPlan { containers: plans }
 }

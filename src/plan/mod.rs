@@ -6,8 +6,8 @@ mod order;
 mod removal;
 mod schedule;
 
-pub use container::{ContainerPlan, StepPlan, plan_container};
-pub use fleet::{FleetPlan, Planner, plan_fleet};
+pub use container::{ContainerPlan, StepPlan};
+pub use fleet::{FleetPlan, Planner, plan_fleet, problems_of_fleet};
 pub use order::{Graph, Priority, UnknownTarget};
 pub use removal::{Known, Needed, removal};
 pub use schedule::{Pending, Schedule, Turn};

@@ -29,6 +29,8 @@ pub struct Tracker {
     pub quiet: bool,
     /// What a person can do about those that failed, where that is known.
     pub helps: BTreeMap<Ctid, String>,
+    /// Whether nobody wants to know what is being done just now.
+    pub still: bool,
 }
 
 /// What is known of a container that is being worked on.
@@ -99,7 +101,7 @@ impl Tracker {
                 work.step = Some(*step);
                 work.attempt = *attempt;
                 work.intended = actions.iter().filter(|action| action.mutates()).count() as u64;
-                told.doing = Some(doing(&title, work, actions));
+                told.doing = (!self.still).then(|| doing(&title, work, actions));
             }
             Event::StepConverged { .. } => work.changes += work.intended,
             Event::IntentInspected { step, verdict, .. } => {
@@ -204,7 +206,8 @@ pub struct Progress {
 impl Progress {
     /// With moving lines on standard error where `moving`, and all other lines into the sink.
     #[must_use]
-    pub fn new(tracker: Tracker, total: u64, moving: bool, sink: Sink) -> Self {
+    pub fn new(mut tracker: Tracker, total: u64, moving: bool, sink: Sink) -> Self {
+        tracker.still = !moving;
         let bars = moving.then(|| {
             let bars = MultiProgress::new();
             let totals = ProgressBar::new(total);

@@ -1,6 +1,7 @@
 //! State 3, `apply_configurations`: memory, cores, network, features, raw options; field by
 //! field, and changed in one go.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{Context, Problems, Work, mounts};
@@ -38,7 +39,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
 /// snapshot it is cloned from or a later change gives it: all of it is ours.
 pub(super) fn claims(cx: &Context<'_>) -> Vec<Owned> {
     let mut claims = Vec::new();
-    for (key, value) in declared(cx) {
+    for (key, value) in declared(cx).into_owned() {
         match value {
             Value::Options(options) => claims.extend(options.0.into_keys().map(Owned::Feature)),
             Value::Lines(lines) if is_list(&key) => {
@@ -54,11 +55,11 @@ pub(super) fn claims(cx: &Context<'_>) -> Vec<Owned> {
 }
 
 /// The declared settings with what facts of the host complete: the devices of GPUs.
-pub(super) fn declared(cx: &Context<'_>) -> Settings {
-    let mut settings = cx.desired.settings.clone();
+pub(super) fn declared<'a>(cx: &Context<'a>) -> Cow<'a, Settings> {
     if cx.desired.gpus.is_empty() {
-        return settings;
+        return Cow::Borrowed(&cx.desired.settings);
     }
+    let mut settings = cx.desired.settings.clone();
     let mut add = |key: &str, line: String| {
         let lines = settings
             .entry(Key::Lxc(key.to_owned()))
@@ -80,7 +81,7 @@ pub(super) fn declared(cx: &Context<'_>) -> Settings {
         let line = format!("/dev/{device} dev/{device} none bind,optional,create=file");
         add("lxc.mount.entry", line);
     }
-    settings
+    Cow::Owned(settings)
 }
 
 /// What differs from the declaration, as changes; `work` takes what becomes ours by them.
@@ -128,7 +129,7 @@ pub fn stale(cx: &Context<'_>) -> Vec<Owned> {
         return Vec::new();
     };
     let declared = cx.settings();
-    let there = [&seen.settings, &seen.eventual_settings()];
+    let there = [&seen.settings, &*seen.eventual_settings()];
     let kept = |owned: &&Owned| match owned {
         Owned::Mount(path) => {
             mounts::declared(cx, path)
@@ -170,7 +171,7 @@ fn remove(cx: &Context<'_>, key: &Key, seen: &ObservedContainer) -> Option<Optio
 /// and a mere change of its case would take the interface down.
 fn net(wanted: &Net, found: Option<&Value>) -> Option<Value> {
     let Some(Value::Net(found)) = found else {
-        return Some(Value::Net(wanted.clone()));
+        return Some(wanted.clone().into());
     };
     let same_address = match (&wanted.hwaddr, &found.hwaddr) {
         (Some(wanted), Some(found)) => wanted.eq_ignore_ascii_case(found),
@@ -198,7 +199,7 @@ fn net(wanted: &Net, found: Option<&Value>) -> Option<Value> {
     if same_address {
         merged.hwaddr.clone_from(&found.hwaddr);
     }
-    Some(Value::Net(merged))
+    Some(merged.into())
 }
 
 /// Declared options must agree; ours that are declared no more go; other people's stay.

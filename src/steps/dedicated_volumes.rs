@@ -11,7 +11,7 @@ use crate::domain::diagnostic::Problem;
 use crate::domain::event::Owned;
 use crate::domain::observed::ObservedContainer;
 use crate::domain::options::{Mount, Source, Volume};
-use crate::domain::setting::{Changes, Key, Value};
+use crate::domain::setting::{Changes, Key};
 
 pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     let seen = cx.existing()?;
@@ -52,7 +52,7 @@ pub(super) fn changes(
         }
         // One that the next start would take away stays: a new one would be an empty disk over it.
         if let Some((slot, mount)) = leaving_volume(seen, &volume.path) {
-            changes.insert(Key::Mount(slot), Some(Value::Mount(mount)));
+            changes.insert(Key::Mount(slot), Some(mount.into()));
             work.claims.push(Owned::Mount(volume.path.clone()));
             continue;
         }
@@ -70,7 +70,7 @@ pub(super) fn changes(
             size: Some(volume.size),
             other: BTreeMap::new(),
         };
-        changes.insert(Key::Mount(slot), Some(Value::Mount(mount)));
+        changes.insert(Key::Mount(slot), Some(mount.into()));
         work.claims.push(Owned::Mount(volume.path.clone()));
     }
     let is_volume = |source: &Source| matches!(source, Source::Volume(_));

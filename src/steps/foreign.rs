@@ -106,12 +106,17 @@ fn elsewhere(cx: &Context<'_>, seen: &ObservedContainer) -> Vec<String> {
 /// the container was cloned from, nor what a creation writes by itself.
 fn unmanaged(cx: &Context<'_>, seen: &ObservedContainer) -> Vec<String> {
     let declared = cx.settings();
-    let inherited = parts_of_all(&inherited(cx));
     let settings = seen.eventual_settings();
     let found = settings.iter().flat_map(|(key, value)| parts(key, value));
-    let foreign = found.filter(|part| {
-        !part.known(cx, &declared) && !inherited.contains(part) && !part.written_by_a_creation()
-    });
+    let mut foreign: Vec<Part> = found
+        .filter(|part| !part.known(cx, &declared) && !part.written_by_a_creation())
+        .collect();
+    if let (false, Some(inherited)) = (foreign.is_empty(), inherited(cx)) {
+        let inherited = inherited.iter().flat_map(|(key, value)| parts(key, value));
+        let inherited: BTreeSet<Part> = inherited.collect();
+        foreign.retain(|part| !inherited.contains(part));
+    }
+    let foreign = foreign.into_iter();
     foreign
         .map(|part| format!("unmanaged, left as it is: {}", part.text))
         .collect()
@@ -138,13 +143,6 @@ enum Kind {
     Mount(String),
     /// A property of a net or of a mount that the configuration has no key for.
     Property,
-}
-
-fn parts_of_all(settings: &Settings) -> BTreeSet<Part> {
-    settings
-        .iter()
-        .flat_map(|(key, value)| parts(key, value))
-        .collect()
 }
 
 fn parts(key: &Key, value: &Value) -> Vec<Part> {
@@ -222,15 +220,13 @@ impl Part {
     }
 }
 
-fn inherited(cx: &Context<'_>) -> Settings {
+fn inherited<'a>(cx: &Context<'a>) -> Option<&'a Settings> {
     let Origin::Clone { source, snapshot } = &cx.desired.origin else {
-        return Settings::new();
+        return None;
     };
-    let source = cx.world.containers.get(source);
-    let snapshot = source.and_then(|source| source.snapshot(snapshot));
-    snapshot
-        .map(|snapshot| snapshot.settings.clone())
-        .unwrap_or_default()
+    let source = cx.world.containers.get(source)?;
+    let snapshot = source.snapshot(snapshot)?;
+    Some(&snapshot.settings)
 }
 
 /// What waits for a restart: ours because it was asked for, other people's because a restart for

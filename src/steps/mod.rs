@@ -15,6 +15,7 @@ mod start;
 mod template_snapshot;
 mod validate;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::domain::action::{Action, Mark};
@@ -176,7 +177,7 @@ impl<'a> Context<'a> {
     }
 
     /// The declared settings with what facts of the host complete.
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> Cow<'a, Settings> {
         configurations::declared(self)
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn leaving(seen: &ObservedContainer, path: &str) -> Option<(u8, Mount
         .iter()
         .find_map(|(key, value)| match (key, value) {
             (Key::Mount(slot), Value::Mount(mount)) if same_path(&mount.path, path) => {
-                Some((*slot, mount.clone()))
+                Some((*slot, (**mount).clone()))
             }
             _ => None,
         })

@@ -8,7 +8,7 @@ use crate::domain::diagnostic::Problem;
 use crate::domain::event::Owned;
 use crate::domain::observed::ObservedContainer;
 use crate::domain::options::{Mount, Source};
-use crate::domain::setting::{Changes, Key, Value};
+use crate::domain::setting::{Changes, Key};
 
 pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     let seen = cx.existing()?;
@@ -59,7 +59,7 @@ pub(super) fn changes(
             size: None,
             other,
         };
-        changes.insert(Key::Mount(slot), Some(Value::Mount(mount)));
+        changes.insert(Key::Mount(slot), Some(mount.into()));
         work.claims.push(Owned::Mount(bind.path.clone()));
     }
     let is_bind = |source: &Source| matches!(source, Source::Host(_));

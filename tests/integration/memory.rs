@@ -48,7 +48,8 @@ fn drift(session: &Session, drift: &Drift) {
 }
 
 fn shown(session: &Session, index: usize) -> Vec<String> {
-    let settings = session.world().containers[&ctid(index)].eventual_settings();
+    let world = session.world();
+    let settings = world.containers[&ctid(index)].eventual_settings();
     settings
         .iter()
         .map(|(key, value)| format!("{key}: {value}"))

@@ -90,10 +90,17 @@ impl Lowering<'_, '_> {
                 Some(RawOnUnknown::Stop) => OnUnknown::Stop,
                 Some(RawOnUnknown::Retry) | None => OnUnknown::Retry,
             },
-            document: format!(
-                "{{\"lxc_configs\":{{\"{}\":{}}}{}}}",
-                self.ctid, self.declared.text, self.world.root_scalars
-            ),
+            // Joined, not formatted: a text that grows while it is written ends half empty.
+            document: [
+                "{\"lxc_configs\":{\"",
+                &self.ctid.to_string(),
+                "\":",
+                self.declared.text,
+                "}",
+                &self.world.root_scalars,
+                "}",
+            ]
+            .concat(),
         }
     }
 

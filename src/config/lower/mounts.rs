@@ -86,7 +86,7 @@ impl Lowering<'_, '_> {
         self.refuse_nulls(key, list);
         let here = self.at;
         let all = here.key(key);
-        let mut found = Vec::new();
+        let mut found = Vec::with_capacity(list.map_or(0, |list| list.0.len()));
         for (index, volume) in list.into_iter().flat_map(|list| list.iter()) {
             let at = all.index(index);
             if volume.name.as_deref().unwrap_or_default().is_empty() {

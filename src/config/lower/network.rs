@@ -35,7 +35,7 @@ impl Lowering<'_, '_> {
             hwaddr,
             other: BTreeMap::new(),
         };
-        settings.insert(Key::Net(0), Value::Net(net));
+        settings.insert(Key::Net(0), net.into());
         if let Some(servers) = self.name_servers(network, &at) {
             settings.insert(Key::Nameserver, Value::Text(servers));
         }

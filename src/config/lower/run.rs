@@ -33,7 +33,7 @@ impl Lowering<'_, '_> {
         let here = self.at;
         let all = here.key("features");
         let mut seen = BTreeSet::new();
-        let mut found = Vec::new();
+        let mut found = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
             let at = all.index(index);
             if !seen.insert(name) {

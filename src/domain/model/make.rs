@@ -33,7 +33,7 @@ pub(super) fn create(
         other: [].into(),
     };
     let mut settings = defaults(ctid, spec);
-    settings.insert(Key::Rootfs, Value::Rootfs(rootfs));
+    settings.insert(Key::Rootfs, rootfs.into());
     for (key, value) in spec.settings.iter().filter(|(key, _)| **key != Key::Rootfs) {
         let value = written(ctid, key, value, None, &mut disks)?;
         if !is_empty(&value) {

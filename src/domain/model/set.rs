@@ -113,13 +113,13 @@ pub(super) fn written(
     disks: &mut Allocator<'_>,
 ) -> Result<Value, Refusal> {
     match (key, value) {
-        (Key::Mount(_), Value::Mount(mount)) => Ok(Value::Mount(mount_written(key, mount, disks)?)),
+        (Key::Mount(_), Value::Mount(mount)) => Ok(mount_written(key, mount, disks)?.into()),
         (Key::Rootfs, Value::Rootfs(rootfs)) => rootfs_written(key, rootfs, live),
         (Key::Unused(_), Value::Text(_)) | (Key::Lxc(_), Value::Lines(_)) => Ok(value.clone()),
         (Key::Net(slot), Value::Net(net)) => {
             key.parse_value(&net.to_string())
                 .map_err(|error| bad(key, error.0))?;
-            Ok(Value::Net(net_written(ctid, *slot, net, live)))
+            Ok(net_written(ctid, *slot, net, live).into())
         }
         (Key::Mount(_) | Key::Rootfs | Key::Unused(_) | Key::Lxc(_) | Key::Net(_), _) => {
             Err(bad(key, "invalid format - format error"))
@@ -150,9 +150,7 @@ fn mount_written(key: &Key, mount: &Mount, disks: &mut Allocator<'_>) -> Result<
 
 fn rootfs_written(key: &Key, rootfs: &Rootfs, live: Option<&Value>) -> Result<Value, Refusal> {
     match live {
-        Some(Value::Rootfs(live)) if live.volume == rootfs.volume => {
-            Ok(Value::Rootfs(rootfs.clone()))
-        }
+        Some(Value::Rootfs(live)) if live.volume == rootfs.volume => Ok(rootfs.clone().into()),
         _ => Err(bad(key, "the root disk of a container cannot be replaced")),
     }
 }
@@ -302,13 +300,11 @@ impl ObservedContainer {
 /// A mount of a known volume that does not tell its size gets it.
 fn sized(value: Value, live: Option<&Value>) -> Value {
     match (value, live) {
-        (Value::Mount(mount), Some(Value::Mount(live)))
+        (Value::Mount(mut mount), Some(Value::Mount(live)))
             if mount.size.is_none() && mount.source == live.source =>
         {
-            Value::Mount(Mount {
-                size: live.size,
-                ..mount
-            })
+            mount.size = live.size;
+            Value::Mount(mount)
         }
         (value, _) => value,
     }

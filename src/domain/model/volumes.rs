@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::ids::Ctid;
 use super::super::observed::{HostFacts, ObservedContainer};
-use super::super::options::{Mount, Source, Volume};
+use super::super::options::{Source, Volume};
 use super::super::refusal::Refusal;
 use super::super::setting::{Settings, Value};
 use super::super::units::DiskSize;
@@ -12,11 +12,10 @@ use super::super::units::DiskSize;
 /// The volume that a value names, with its size where the value tells it.
 pub(super) fn volume_of(value: &Value) -> Option<(Volume, Option<DiskSize>)> {
     match value {
-        Value::Mount(Mount {
-            source: Source::Volume(volume),
-            size,
-            ..
-        }) => Some((volume.clone(), *size)),
+        Value::Mount(mount) => match &mount.source {
+            Source::Volume(volume) => Some((volume.clone(), mount.size)),
+            Source::Host(_) => None,
+        },
         Value::Rootfs(rootfs) => Some((rootfs.volume.clone(), Some(rootfs.size))),
         Value::Text(text) => text.parse().ok().map(|volume| (volume, None)),
         _ => None,

@@ -27,7 +27,7 @@ impl Work<'_> {
     ) -> Result<(), HostError> {
         let mut guest = self.config()?;
         let filed = guest.clone();
-        let eventual = next.eventual_settings();
+        let eventual = next.eventual_settings().into_owned();
         self.allocate(&mut guest, seen, &eventual)?;
         guest.template = next.template;
         guest.settings = eventual;
@@ -74,7 +74,7 @@ impl Work<'_> {
     ) -> Result<(), HostError> {
         let known = |volume: &Volume| {
             let eventual = seen.eventual_settings();
-            let both = [&eventual, &seen.settings];
+            let both = [&*eventual, &seen.settings];
             both.iter().any(|settings| {
                 settings.values().any(|value| match value {
                     Value::Text(text) => *text == volume.to_string(),

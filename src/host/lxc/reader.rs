@@ -216,7 +216,7 @@ impl<'a> Reader<'a> {
             net.ip = noted.ip.filter(|ip| !is_address(ip));
             net.gw = net.gw.or(noted.gw.filter(|_| net.ip.is_some()));
         }
-        settings.insert(Key::Net(slot), Value::Net(net));
+        settings.insert(Key::Net(slot), net.into());
     }
 
     /// Mounts are known by their target: a line of ours whose source a person changed is still
@@ -239,7 +239,7 @@ impl<'a> Reader<'a> {
                     &volume_point(&self.dialect.layout, self.ctid, slot),
                 );
             }
-            settings.insert(Key::Mount(slot), Value::Mount(mount));
+            settings.insert(Key::Mount(slot), mount.into());
         }
     }
 }

@@ -47,8 +47,13 @@ impl Fold {
     /// What a checkpoint keeps.
     pub(super) fn to_keep(&self) -> Self {
         Self {
+            facts: self.facts.clone(),
+            entries: self.entries,
+            reboots: self.reboots,
+            made: self.made.clone(),
+            fetched: self.fetched.clone(),
             containers: self.world.containers.clone(),
-            ..self.clone()
+            ..Self::default()
         }
     }
 

@@ -1,6 +1,7 @@
 //! The directory of a simulated host: log, checkpoint, lock.
 
 use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -218,9 +219,11 @@ impl Store {
             offset: self.offset,
             fold: self.fold.to_keep(),
         };
-        let bytes = serde_json::to_vec(&kept).map_err(|error| self.unwritable(&error))?;
         let new = sibling(&self.checkpoint, "new");
-        std::fs::write(&new, bytes).map_err(SimError::io("write", &new))?;
+        let file = File::create(&new).map_err(SimError::io("write", &new))?;
+        let mut file = BufWriter::new(file);
+        serde_json::to_writer(&mut file, &kept).map_err(|error| self.unwritable(&error))?;
+        file.flush().map_err(SimError::io("write", &new))?;
         std::fs::rename(&new, &self.checkpoint)
             .map_err(SimError::io("replace", &self.checkpoint))?;
         self.behind_checkpoint = 0;

@@ -105,7 +105,7 @@ fn settings(shape: &Shape, index: usize) -> Settings {
             .then(|| format!("02:00:00:00:{index:02X}:{:02X}", shape.address)),
         other: BTreeMap::new(),
     };
-    settings.insert(Key::Net(0), Value::Net(net));
+    settings.insert(Key::Net(0), net.into());
     for line in &shape.lines {
         let (key, value) = LINES[*line];
         settings.insert(

@@ -11,7 +11,9 @@ use phoenix::domain::ids::{Ctid, Digest, JournalId, RunId};
 use phoenix::domain::record::Record;
 use phoenix::engine::{Begin, EngineError, Env, Limits, Recorder, Run, Summary, converge};
 use phoenix::host::{Host, ObserveRequest};
-use phoenix::plan::{FleetPlan, Graph, Known, Needed, Planner, plan_fleet, removal};
+use phoenix::plan::{
+    FleetPlan, Graph, Known, Needed, Planner, plan_fleet, problems_of_fleet, removal,
+};
 use phoenix::steps::Options;
 use uuid::Uuid;
 
@@ -113,7 +115,20 @@ impl Session {
             journal: JOURNAL,
             options: &self.options,
         };
-        plan_fleet(&planner, &seen)
+        let plan = plan_fleet(&planner, &seen);
+        let with_problems = plan.containers.iter();
+        let with_problems = with_problems.filter(|plan| !plan.problems.is_empty());
+        let asked = problems_of_fleet(&planner, &seen);
+        assert!(
+            with_problems
+                .map(|plan| (plan.ctid, &plan.problems))
+                .eq(asked
+                    .containers
+                    .iter()
+                    .map(|plan| (plan.ctid, &plan.problems))),
+            "what a run asks before it begins is what a plan says: {plan:#?} {asked:#?}"
+        );
+        plan
     }
 
     /// The world in which these are not to be.

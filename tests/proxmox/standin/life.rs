@@ -135,6 +135,7 @@ fn warn(node: &Node, ctid: Ctid) -> Outcome {
 fn missing_bind(node: &Node, seen: &ObservedContainer) -> Option<String> {
     let mut binds = seen
         .eventual_settings()
+        .into_owned()
         .into_values()
         .filter_map(|value| match value {
             Value::Mount(mount) => match mount.source {
