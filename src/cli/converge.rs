@@ -58,7 +58,7 @@ pub(super) fn apply(global: &Global, out: Out, args: ApplyArgs) -> Result<Exit, 
     })?;
     let server = known::serve(&dir, &journal, "apply", operator());
     let trace = Trace::leave(&dir)?;
-    let record = state::fold(&journal)?;
+    let record = journal.known()?;
     remark_on_the_last(out, &record);
     let seen = host::observe(machine.get(), desired, args.patience, &stop)?;
     host::explain(global, out, &seen);
@@ -97,7 +97,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
         return nothing(out, &Record::default(), args.run.as_deref());
     };
     let server = known::serve(&dir, &journal, "resume", operator());
-    let record = state::fold(&journal)?;
+    let record = journal.known()?;
     let Some(last) = record.resumable().cloned() else {
         // A run that started later was begun by it, or took its place.
         let since = |begun: &Begun| {

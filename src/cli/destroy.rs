@@ -32,7 +32,7 @@ pub(super) fn run(global: &Global, out: Out, args: &DestroyArgs) -> Result<Exit,
     let server = known::serve(&dir, &journal, "destroy", operator());
     let machine = host::open(global, out, &loaded.desired)?;
     load::belongs(journal.host(), &dir, Some(&machine.get().identity()?))?;
-    let record = state::fold(&journal)?;
+    let record = journal.known()?;
     let seen = host::observe(machine.get(), &loaded.desired, args.patience, &stop)?;
     let known = Known {
         desired: &loaded.desired,

@@ -29,7 +29,7 @@ pub(super) struct Known {
 pub(super) fn everything(dir: &Path) -> Result<Option<Known>, CliError> {
     let own = |journal: &Journal| {
         Ok(Known {
-            record: state::fold(journal)?,
+            record: journal.known()?,
             journal: journal.id(),
             host: journal.host().to_owned(),
         })

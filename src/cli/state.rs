@@ -15,8 +15,7 @@ use super::args::Global;
 use super::error::CliError;
 use crate::domain::desired::DesiredState;
 use crate::domain::ids::{Ctid, Digest, RunId};
-use crate::domain::record::Record;
-use crate::journal::{Journal, JournalError};
+use crate::journal::JournalError;
 
 /// The state directory. One that somebody else could write to is refused: the journal in it would
 /// say what they like, and phoenix acts on what it says.
@@ -141,22 +140,6 @@ pub(super) fn keep(state: &Path, name: &str, content: &impl Serialize) -> Result
         path: path.display().to_string(),
         source,
     })
-}
-
-/// What the journal says.
-pub(super) fn fold(journal: &Journal) -> Result<Record, CliError> {
-    let mut record = Record::default();
-    let mut illegal = None;
-    journal.for_each(&mut |entry| {
-        if illegal.is_none() {
-            illegal = record.fold(&entry).err();
-        }
-        Ok(())
-    })?;
-    match illegal {
-        Some(illegal) => Err(illegal.into()),
-        None => Ok(record),
-    }
 }
 
 /// The digests of what was declared when a run began: to say what changed since. The journal

@@ -97,7 +97,7 @@ pub(super) struct Totals {
     pub(super) records: u64,
     pub(super) batches: u64,
     /// First event of the last batch.
-    batch: u64,
+    pub(super) batch: u64,
 }
 
 impl Totals {
@@ -191,6 +191,26 @@ impl<'a> Walk<'a> {
             records: store.records(0),
             care,
             totals: Totals::none(origin.start),
+            origin,
+        }
+    }
+
+    /// Over those that follow where another walk came to.
+    pub(super) fn from(
+        dir: &Path,
+        store: &'a Store,
+        origin: Origin,
+        care: Care,
+        totals: Totals,
+    ) -> Self {
+        if totals.records == 0 {
+            return Self::new(dir, store, origin, care);
+        }
+        Self {
+            dir: dir.to_owned(),
+            records: store.records(totals.head.seq + 1),
+            care,
+            totals,
             origin,
         }
     }
@@ -333,16 +353,22 @@ pub struct Repaired {
     pub records: u64,
 }
 
-/// Walks the chain at open. What a crash left of writes that were never acknowledged is removed;
-/// everything else that is wrong is an error.
+/// Walks the chain at open, from where a checkpoint says how it stands: the witnesses up to there
+/// were held against the store then. What a crash left of writes that were never acknowledged is
+/// removed; everything else that is wrong is an error.
 pub(super) fn recover(
     dir: &Path,
     store: &Store,
     origin: Origin,
+    from: Totals,
     witnesses: &[Head],
 ) -> Result<(Totals, Option<Repaired>), JournalError> {
-    let walk = Walk::new(dir, store, origin, Care::Bytes);
-    match scan(walk, witnesses, &mut |_| Ok(())) {
+    let walk = Walk::from(dir, store, origin, Care::Bytes, from);
+    let ahead = witnesses
+        .iter()
+        .filter(|witness| from.records == 0 || witness.seq > from.head.seq);
+    let ahead: Vec<Head> = ahead.copied().collect();
+    match scan(walk, &ahead, &mut |_| Ok(())) {
         (totals, Ok(())) => Ok((totals, None)),
         (totals, Err(Stop::Broken(torn))) if torn.torn && torn.seqs.first > durable(witnesses) => {
             let repaired = truncate(store, torn.seqs.first)?;

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::domain::record::IllegalTransition;
+
 /// A range of sequence numbers, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SeqRange {
@@ -129,6 +131,9 @@ pub enum JournalError {
         /// The first that is missing.
         seq: u64,
     },
+    /// The events contradict each other.
+    #[error("the journal's events do not fit together")]
+    Illegal(#[from] IllegalTransition),
     /// The thread that writes the journal has ended.
     #[error("the journal is closed")]
     Closed,
@@ -256,6 +261,11 @@ impl JournalError {
             Self::TooLarge { .. } => "shorten what the event carries (a very long value in the \
                  configuration, most likely)"
                 .to_owned(),
+            Self::Illegal(_) => {
+                "run `phoenix journal verify`; if it finds nothing wrong, this is a defect of \
+                 phoenix: please report it with the output of `phoenix journal export`"
+                    .to_owned()
+            }
             Self::Unstorable { .. } | Self::Closed => {
                 "this is a defect of phoenix; please report it".to_owned()
             }

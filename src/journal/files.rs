@@ -23,6 +23,22 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), JournalError> {
     path.parent().map_or(Ok(()), sync_dir)
 }
 
+/// Replaces a file that nothing depends on: a power cut leaves the old content, the new, or
+/// something else, which whoever reads it must notice.
+pub(super) fn replace_unsynced(
+    path: &Path,
+    temporary: &Path,
+    content: &[u8],
+) -> Result<(), JournalError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options
+        .open(temporary)
+        .and_then(|mut file| file.write_all(content))
+        .map_err(|error| JournalError::io(temporary, "written", error))?;
+    std::fs::rename(temporary, path).map_err(|error| JournalError::io(path, "written", error))
+}
+
 /// The content of a file; none: there is none.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, JournalError> {
     match std::fs::read(path) {
@@ -78,7 +94,7 @@ pub(super) fn sync_tree(path: &Path) -> Result<(), JournalError> {
 
 /// Which generation a file of a journal belongs to; none: to all or none of them.
 pub(super) fn generation_of(name: &str) -> Option<u32> {
-    let rest = ["store", "anchor", "head"]
+    let rest = ["store", "anchor", "head", "checkpoint"]
         .into_iter()
         .find_map(|start| name.strip_prefix(start))?;
     match rest.strip_suffix(".json").unwrap_or(rest) {
@@ -97,6 +113,11 @@ pub(super) fn remove_other_generations(paths: &Paths) -> Result<(), JournalError
         let (path, name) = (entry.path(), name.to_string_lossy());
         if matches!(&*name, "store.new" | "store.copy") {
             remove_dir(&path)?;
+            continue;
+        }
+        if path == paths.new_checkpoint() {
+            std::fs::remove_file(&path)
+                .map_err(|error| JournalError::io(&path, "removed", error))?;
             continue;
         }
         let Some(generation) = generation_of(&name).filter(|found| *found != paths.generation)
@@ -307,6 +328,16 @@ impl Paths {
         self.own("head", "")
     }
 
+    /// What everything up to some event comes to; not synced.
+    pub(super) fn checkpoint(&self) -> PathBuf {
+        self.own("checkpoint", "")
+    }
+
+    /// The same while it is being written.
+    pub(super) fn new_checkpoint(&self) -> PathBuf {
+        self.dir.join("checkpoint.new")
+    }
+
     /// Where repair puts what was damaged.
     pub(super) fn aside(&self) -> PathBuf {
         self.dir.join(format!("damaged-{}", self.generation))
@@ -329,6 +360,8 @@ mod tests {
             ("anchor.json", Some(0)),
             ("head-3", Some(3)),
             ("anchor-12.json", Some(12)),
+            ("checkpoint-2", Some(2)),
+            ("checkpoint.new", None),
             ("store.new", None),
             ("meta.json", None),
             ("headache", None),

@@ -11,6 +11,7 @@
 
 mod anchor;
 mod chain;
+mod checkpoint;
 mod committer;
 mod compact;
 mod error;
@@ -30,7 +31,7 @@ mod upcast;
 mod verify;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use chrono::{DateTime, Utc};
@@ -46,11 +47,13 @@ pub use verify::{Problem, VerifyReport, verify};
 
 use crate::domain::event::{Draft, Entry};
 use crate::domain::ids::{Ctid, JournalId};
-use chain::{Care, Origin, Walk};
+use crate::domain::record::Record;
+use chain::{Care, Origin, Totals, Walk};
+use checkpoint::{Checkpoint, Index};
 use committer::Shared;
 use files::{Lock, Paths};
 use meta::Meta;
-use record::{Frame, Item};
+use record::{Flaw, Frame, Item};
 use store::Store;
 
 /// The events of one host, open for reading and writing by this process alone.
@@ -59,6 +62,10 @@ pub struct Journal {
     meta: Meta,
     origin: Origin,
     repaired: Option<Repaired>,
+    /// What the records up to somewhere come to.
+    base: Mutex<Arc<Checkpoint>>,
+    /// How far it reached at open.
+    opened: Totals,
     shared: Arc<Shared>,
     committer: Option<JoinHandle<()>>,
     store: Store,
@@ -138,6 +145,8 @@ impl Journal {
             host: self.meta.host.clone(),
             shared: Arc::clone(&self.shared),
             store: self.store.clone(),
+            origin: self.origin,
+            base: self.base(),
         }
     }
 
@@ -181,38 +190,101 @@ impl Journal {
         &self,
         f: &mut dyn FnMut(Entry) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
-        self.read(Care::Links, &|_| true, f)
+        let walk = Walk::new(&self.paths.dir, &self.store, self.origin, Care::Links);
+        self.read(walk, &mut |_, frame| {
+            let entries = frame.entries().map_err(Trouble::Flaw)?;
+            let mut entries = entries.into_iter();
+            entries.try_for_each(&mut *f).map_err(Trouble::Error)
+        })
+        .map(drop)
     }
 
-    /// The events of one container and of the runs themselves, in order.
+    /// The events of one container and of the runs themselves, in order. Only the records that
+    /// hold some of them are read, and those that no checkpoint knows of yet.
     ///
     /// # Errors
     /// When something cannot be read.
     pub fn entries_of(&self, ctid: Ctid) -> Result<Vec<Entry>, JournalError> {
+        self.settle()?;
+        let reader = self.reader();
         let mut entries = Vec::new();
-        self.read(Care::Links, &|frame| frame.concerns(ctid), &mut |entry| {
-            if entry.ctid.is_none_or(|id| id == ctid) {
-                entries.push(entry);
-            }
-            Ok(())
+        reader.read((0, reader.durable()), Some(ctid), &mut |entry| {
+            entries.push(entry);
+            Ok::<_, JournalError>(())
         })?;
         Ok(entries)
     }
 
-    /// Reads the records that are wanted; the others are passed over without being decoded.
+    /// What all events come to. Only those are read that no checkpoint stands for; if they are
+    /// many, another checkpoint is left for whoever asks next.
+    ///
+    /// # Errors
+    /// When something cannot be read, or cannot have happened.
+    pub fn known(&self) -> Result<Record, JournalError> {
+        let mut base = self.base();
+        let mut record = base.known().unwrap_or_else(|error| {
+            tracing::debug!(%error, "the checkpoint is of no use");
+            base = Arc::new(Checkpoint::none(self.origin));
+            Record::default()
+        });
+        let mut index = base.index().clone();
+        let (dir, from) = (&self.paths.dir, base.totals);
+        let walk = Walk::from(dir, &self.store, self.origin, Care::Links, from);
+        let totals = self.read(walk, &mut |seq, frame| {
+            index.add(seq, frame);
+            for entry in frame.entries().map_err(Trouble::Flaw)? {
+                let folded = record.fold(&entry);
+                folded.map_err(|illegal| Trouble::Error(illegal.into()))?;
+            }
+            Ok(())
+        })?;
+        if base.is_due(totals.head.seq - from.head.seq) {
+            match self.keep(totals, index, &record) {
+                Ok(()) => {}
+                // It is read without, as before.
+                Err(error) => tracing::debug!(%error, "no checkpoint was left"),
+            }
+        }
+        Ok(record)
+    }
+
+    fn keep(&self, totals: Totals, index: Index, known: &Record) -> Result<(), JournalError> {
+        let next =
+            Checkpoint::after(totals, index, known).map_err(|source| JournalError::Unstorable {
+                source: source.into(),
+            })?;
+        next.write(&self.paths, self.origin)?;
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        Ok(())
+    }
+
+    fn base(&self) -> Arc<Checkpoint> {
+        Arc::clone(&self.base.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many records were read from the store, its opening included.
+    #[must_use]
+    pub fn records_read(&self) -> u64 {
+        self.store.read()
+    }
+
+    /// Makes what is queued durable. After a failure, what is durable can still be read.
+    fn settle(&self) -> Result<(), JournalError> {
+        match self.shared.failure() {
+            None => self.sync(),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Hands out the durable records that a walk has before it. Returns how far it came.
     fn read(
         &self,
-        care: Care,
-        wanted: &dyn Fn(&Frame<'_>) -> bool,
-        f: &mut dyn FnMut(Entry) -> Result<(), JournalError>,
-    ) -> Result<(), JournalError> {
-        // After a failure, what is durable can still be read.
-        if self.shared.failure().is_none() {
-            self.sync()?;
-        }
+        mut walk: Walk<'_>,
+        f: &mut dyn FnMut(u64, &Frame<'_>) -> Result<(), Trouble>,
+    ) -> Result<Totals, JournalError> {
+        self.settle()?;
         let durable = self.shared.totals().head.seq;
         let dir = &self.paths.dir;
-        let mut walk = Walk::new(dir, &self.store, self.origin, care);
         while walk.totals().head.seq < durable {
             let step = walk.step().map_err(|stop| stop.into_error(dir))?;
             let Some((seq, value)) = step else {
@@ -223,21 +295,17 @@ impl Journal {
                 });
                 return Err(JournalError::corrupt(dir, "no longer there", lost));
             };
-            let entries = Frame::new(seq, &value)
-                .and_then(|frame| {
-                    if wanted(&frame) {
-                        frame.entries()
-                    } else {
-                        Ok(Vec::new())
-                    }
-                })
-                .map_err(|flaw| {
-                    walk.flawed(seq, walk.totals().head.seq, flaw)
-                        .into_error(dir)
+            Frame::new(seq, &value)
+                .map_err(Trouble::Flaw)
+                .and_then(|frame| f(seq, &frame))
+                .map_err(|trouble| match trouble {
+                    Trouble::Error(error) => error,
+                    Trouble::Flaw(flaw) => walk
+                        .flawed(seq, walk.totals().head.seq, flaw)
+                        .into_error(dir),
                 })?;
-            entries.into_iter().try_for_each(&mut *f)?;
         }
-        Ok(())
+        Ok(walk.totals())
     }
 
     /// Reads every event and holds the chain against the anchor.
@@ -245,9 +313,7 @@ impl Journal {
     /// # Errors
     /// When it cannot be looked at. What is wrong with the content is in the report.
     pub fn verify(&self) -> Result<VerifyReport, JournalError> {
-        if self.shared.failure().is_none() {
-            self.sync()?;
-        }
+        self.settle()?;
         verify::examine(&self.paths, &self.meta, self.origin, &self.store)
     }
 
@@ -256,9 +322,7 @@ impl Journal {
     /// # Errors
     /// When something cannot be read.
     pub fn stat(&self) -> Result<Stat, JournalError> {
-        if self.shared.failure().is_none() {
-            self.sync()?;
-        }
+        self.settle()?;
         let totals = self.shared.totals();
         let first = self.store.records(0).next().transpose()?;
         let last = self.store.last()?;
@@ -295,7 +359,23 @@ impl Journal {
     /// # Errors
     /// When something is not durable, now or since an earlier failure.
     pub fn close(mut self) -> Result<(), JournalError> {
+        self.leave_checkpoint();
         self.shut_down()
+    }
+
+    /// Leaves a checkpoint behind much that was written, if there is to be one.
+    fn leave_checkpoint(&self) {
+        let end = self.shared.totals().head.seq;
+        let written = end > self.opened.head.seq;
+        let due = self.base().is_due(end - self.base().totals.head.seq);
+        if written
+            && due
+            && self.shared.failure().is_none()
+            && let Err(error) = self.known()
+        {
+            // Whoever needs it is told.
+            tracing::debug!(%error, "no checkpoint was left");
+        }
     }
 
     fn shut_down(&mut self) -> Result<(), JournalError> {
@@ -308,6 +388,12 @@ impl Journal {
             .failure()
             .map_or_else(|| joined.map_err(|_| JournalError::Closed), Err)
     }
+}
+
+/// Why a record is not gone on from.
+enum Trouble {
+    Flaw(Flaw),
+    Error(JournalError),
 }
 
 impl Drop for Journal {

@@ -1,13 +1,14 @@
 //! Opening and creating a journal.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 
 use super::Journal;
 use super::anchor::{ANCHOR_EVERY, Anchor, Head, HeadFile};
 use super::chain::{self, Origin};
+use super::checkpoint::Checkpoint;
 use super::committer::{Committer, Shared};
 use super::error::JournalError;
 use super::files::{self, Lock, Paths};
@@ -144,7 +145,9 @@ fn start(paths: Paths, lock: Lock, meta: Meta, tuning: Tuning) -> Result<Journal
     };
     let head = HeadFile::read(&paths, &origin.genesis);
     let witnesses: Vec<Head> = [anchor.head].into_iter().chain(head).collect();
-    let (totals, repaired) = chain::recover(&paths.dir, &store, origin, &witnesses)?;
+    let base = Checkpoint::read(&paths, &store, origin, &witnesses)
+        .unwrap_or_else(|| Checkpoint::none(origin));
+    let (totals, repaired) = chain::recover(&paths.dir, &store, origin, base.totals, &witnesses)?;
 
     let mut syncer = (tuning.wrap)(Box::new(FileSyncer::open(&paths.store())?));
     // What a killed phoenix wrote and did not sync is about to be believed.
@@ -189,6 +192,8 @@ fn start(paths: Paths, lock: Lock, meta: Meta, tuning: Tuning) -> Result<Journal
         meta,
         origin,
         repaired,
+        base: Mutex::new(Arc::new(base)),
+        opened: totals,
         shared,
         committer: Some(thread),
         store,

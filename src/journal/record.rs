@@ -321,15 +321,21 @@ impl<'a> Frame<'a> {
         self.number(self.bytes.len() - HASH)
     }
 
-    fn ctids(&self) -> impl Iterator<Item = u32> + use<'a> {
+    /// The numbers of the containers whose events it holds.
+    pub(super) fn ctids(&self) -> impl Iterator<Item = u32> + use<'a> {
         let ids = &self.bytes[HEADER..self.body_start()];
         ids.chunks_exact(4)
             .map(|id| u32::from_be_bytes([id[0], id[1], id[2], id[3]]))
     }
 
+    /// Whether it holds events of the run itself.
+    pub(super) fn holds_runs(&self) -> bool {
+        self.bytes[1] & FLAG_RUN != 0
+    }
+
     /// Whether it holds events of a container, or of the run itself.
     pub(super) fn concerns(&self, ctid: Ctid) -> bool {
-        self.bytes[1] & FLAG_RUN != 0 || self.ctids().any(|id| id == ctid.get())
+        self.holds_runs() || self.ctids().any(|id| id == ctid.get())
     }
 
     /// Its events.

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use super::error::JournalError;
@@ -49,6 +50,8 @@ pub(super) struct Store {
     db: Option<sled::Db>,
     /// The journal's directory, for errors.
     dir: PathBuf,
+    /// How many records were read.
+    read: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -79,6 +82,7 @@ impl Store {
                     return opened.map(|db| Self {
                         db: Some(db),
                         dir: dir.to_owned(),
+                        read: Arc::default(),
                     });
                 }
             }
@@ -147,6 +151,17 @@ impl Store {
             .transpose()
     }
 
+    /// The record with this key.
+    pub(super) fn get(&self, seq: u64) -> Result<Option<sled::IVec>, JournalError> {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        self.with(|db| db.get(seq.to_be_bytes()))
+    }
+
+    /// How many records were read.
+    pub(super) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
     /// The record with the greatest key up to one.
     pub(super) fn last_until(&self, seq: u64) -> Result<Option<(u64, sled::IVec)>, JournalError> {
         self.with(|db| db.range(..=seq.to_be_bytes()).next_back().transpose())?
@@ -158,6 +173,7 @@ impl Store {
         &self,
         (key, value): (sled::IVec, sled::IVec),
     ) -> Result<(u64, sled::IVec), JournalError> {
+        self.read.fetch_add(1, Ordering::Relaxed);
         let key: Result<[u8; 8], _> = key.as_ref().try_into();
         let seq = key.map_err(|_| JournalError::corrupt(&self.dir, "a foreign key", None))?;
         Ok((u64::from_be_bytes(seq), value))
