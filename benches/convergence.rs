@@ -23,6 +23,7 @@ use phoenix::domain::event::{Draft, Event, RunResumed, RunStarted};
 use phoenix::domain::ids::{Ctid, Digest, JournalId, RunId};
 use phoenix::domain::options::Net;
 use phoenix::domain::record::Record;
+use phoenix::domain::secret::Secret;
 use phoenix::domain::setting::{Key, Settings, Value};
 use phoenix::domain::units::DiskSize;
 use phoenix::engine::{Begin, Clock, Env, Limits, Run, Summary, Watcher, converge};
@@ -88,6 +89,7 @@ fn container(
         retries: 3,
         interval_s: 1,
         timeout_s: 5,
+        open_digest: None,
     };
     DesiredContainer {
         ctid: ctid(index),
@@ -110,7 +112,7 @@ fn container(
         boot_order: None,
         unmanaged: Vec::new(),
         on_unknown: OnUnknown::Retry,
-        document: "{}".to_owned(),
+        document: Secret::new("{}".to_owned()),
     }
 }
 
@@ -146,6 +148,7 @@ fn script(kind: ScriptKind, name: &str) -> Script {
         content: Digest::of(name.as_bytes()),
         arguments: Vec::new(),
         inputs: Digest::of(b""),
+        open_inputs: None,
     }
 }
 

@@ -58,10 +58,10 @@ fn container(index: usize) -> Value {
     container
 }
 
-/// Writes so many.
+/// Writes a configuration of so many containers.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When the files cannot be written.
 pub fn write(count: usize, dir: &Path) -> io::Result<()> {
     let (etc, bin) = (dir.join("etc"), dir.join("bin"));
     fs::create_dir_all(&etc)?;

@@ -371,7 +371,7 @@ impl Work<'_> {
         })
     }
 
-    /// What would be done, or as much of it as somebody wants.
+    /// What would be done, or as much of it as somebody wants, without secrets.
     pub(super) fn plan(
         &self,
         by: fn(&Planner<'_>, &ObservedWorld) -> FleetPlan,
@@ -384,7 +384,7 @@ impl Work<'_> {
             journal: self.journal.id(),
             options: &self.run.options,
         };
-        Ok(by(&planner, &self.seen))
+        Ok(by(&planner, &self.seen).redacted(&desired.secrets))
     }
 
     fn preflight(&self) -> Result<(), CliError> {

@@ -5,8 +5,8 @@ use uuid::Uuid;
 use super::args::{Global, Patience, Wishes};
 use super::error::CliError;
 use super::out::Out;
-use super::{host, known, state};
-use crate::config::{self, Loaded};
+use super::{host, known, state, veil};
+use crate::config::{self, ConfigError, Loaded};
 use crate::domain::desired::DesiredState;
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::ids::{Ctid, JournalId};
@@ -17,9 +17,16 @@ use crate::plan::{FleetPlan, Graph, Planner, plan_fleet};
 use crate::report::plan::some_of;
 use crate::steps::Options;
 
+/// Reads the configuration, whose secrets are not written anywhere from then on.
+pub(super) fn files(global: &Global) -> Result<Loaded, ConfigError> {
+    let loaded = config::load(&global.config)?;
+    veil::hide(&loaded.desired.secrets);
+    Ok(loaded)
+}
+
 /// Reads the configuration; goes on only without errors.
 pub(super) fn configuration(global: &Global, out: Out) -> Result<Loaded, CliError> {
-    let loaded = config::load(&global.config)?;
+    let loaded = files(global)?;
     if loaded.has_errors() {
         return Err(CliError::Invalid {
             diagnostics: loaded.diagnostics,
@@ -109,7 +116,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Plans the selected containers.
+    /// Plans the selected containers; what is planned is to be looked at, and holds no secrets.
     pub(super) fn plan(
         &self,
         desired: &DesiredState,
@@ -123,7 +130,7 @@ impl View {
             journal: self.journal,
             options,
         };
-        plan_fleet(&planner, &self.world)
+        plan_fleet(&planner, &self.world).redacted(&desired.secrets)
     }
 }
 

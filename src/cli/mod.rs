@@ -25,6 +25,7 @@ mod since;
 mod state;
 mod status;
 mod validate;
+mod veil;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -99,7 +100,7 @@ fn log_to_stderr(global: &Global) {
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| veil::Stderr)
         .with_ansi(colours)
         .with_target(false)
         .finish();

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::args::{Format, Global};
 use super::error::CliError;
+use super::veil;
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::report::findings;
 use crate::report::text::harmless;
@@ -38,6 +39,10 @@ impl Out {
 
     /// A text, and whether somebody still reads.
     pub(super) fn heard(self, text: &str) -> Result<bool, CliError> {
+        self.written(&veil::text(text))
+    }
+
+    fn written(self, text: &str) -> Result<bool, CliError> {
         let mut stdout = anstream::stdout().lock();
         let written = stdout
             .write_all(text.as_bytes())
@@ -51,18 +56,21 @@ impl Out {
 
     /// A document, indented.
     pub(super) fn document(self, document: &Value) -> Result<(), CliError> {
-        self.text(&format!("{document:#}\n"))
+        let document = veil::document(document);
+        self.written(&format!("{document:#}\n")).map(drop)
     }
 
     /// A document on one line.
     pub(super) fn line(self, document: &Value) -> Result<(), CliError> {
-        self.text(&format!("{document}\n"))
+        let document = veil::document(document);
+        self.written(&format!("{document}\n")).map(drop)
     }
 
     /// Documents, one a line; whether somebody still reads.
     pub(super) fn lines(self, documents: &[Value]) -> Result<bool, CliError> {
-        let lines = documents.iter().map(|document| format!("{document}\n"));
-        self.heard(&lines.collect::<String>())
+        let lines = documents.iter().map(veil::document);
+        let lines = lines.map(|document| format!("{document}\n"));
+        self.written(&lines.collect::<String>())
     }
 
     /// The document in JSON, else the text.
@@ -93,5 +101,7 @@ impl Out {
 
 /// Writes to standard error; when that is closed there is nobody to tell.
 pub(super) fn to_stderr(text: &str) {
-    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+    let _ = anstream::stderr()
+        .lock()
+        .write_all(veil::text(text).as_bytes());
 }

@@ -6,8 +6,8 @@ use super::args::{Global, SimCommand};
 use super::error::CliError;
 use super::exit::Exit;
 use super::host;
+use super::load;
 use super::out::Out;
-use crate::config;
 use crate::domain::desired::DesiredState;
 use crate::domain::ids::Ctid;
 use crate::domain::model::Operation;
@@ -59,7 +59,7 @@ fn done(out: Out, what: &str, ctid: Option<Ctid>, words: &str) -> Result<(), Cli
 /// The configuration, for what the host has: where it cannot be read the host has nothing, which
 /// matters only to values that name a bridge or a storage.
 fn offered(global: &Global) -> DesiredState {
-    match config::load(&global.config) {
+    match load::files(global) {
         Ok(loaded) => loaded.desired,
         Err(error) => {
             tracing::info!(%error, "the host offers nothing");

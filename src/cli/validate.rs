@@ -13,7 +13,7 @@ use crate::report::findings::{self, Tally};
 use crate::report::{graph, json};
 
 pub(super) fn run(global: &Global, out: Out) -> Result<Exit, CliError> {
-    let loaded = config::load(&global.config)?;
+    let loaded = load::files(global)?;
     let found = loaded.diagnostics;
     let containers = loaded.desired.containers.len();
     let tally = Tally::of(&found);

@@ -100,8 +100,8 @@ fn in_words(message: &str) -> String {
         "map" => "an object".to_owned(),
         "sequence" => "a list".to_owned(),
         "null" => "null".to_owned(),
+        text if text.starts_with("string ") => text.replacen("string ", "the text ", 1),
         other => other
-            .replacen("string ", "the text ", 1)
             .replacen("boolean ", "", 1)
             .replacen("integer ", "", 1)
             .replacen("floating point ", "", 1)

@@ -90,13 +90,14 @@ pub(super) const SECTIONS: [&str; 28] = [
 ];
 
 /// Keys at the top of the container file.
-pub(super) const LXC_ROOT: [&str; 6] = [
+pub(super) const LXC_ROOT: [&str; 7] = [
     "$schema",
     "lxc_configs",
     "lxc_templates",
     "nvidia_driver_version",
     "nvidia_repo_url",
     "nvidia_runfile_url",
+    "secrets",
 ];
 
 /// Whether a key is somebody's way of writing a comment, or of taking a key out for a while.

@@ -21,11 +21,13 @@ mod read_host;
 mod scalar;
 mod schema;
 mod scripts;
+mod secrets;
 mod sources;
 #[cfg(test)]
 mod tests;
 mod world;
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,7 @@ use std::sync::Arc;
 use crate::domain::desired::DesiredState;
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::ids::Digest;
+use crate::domain::secret::TooMany;
 
 use findings::{File, Findings};
 use scripts::Scripts;
@@ -79,6 +82,9 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// There are too many secrets in the files.
+    #[error(transparent)]
+    Secrets(#[from] TooMany),
     /// A name that the journal cannot hold.
     #[error("the path '{}' is not valid UTF-8; move the configuration to a directory whose name is", .0.display())]
     BadPath(PathBuf),
@@ -121,18 +127,35 @@ pub fn load(dir: &Path) -> Result<Loaded, ConfigError> {
     let mut scripts = Scripts::new(bin);
     let mut desired = {
         let [hypervisor, lxc, vm] = [&texts[0], &texts[1], &texts[2]].map(|text| text.as_deref());
-        let world = read::world([hypervisor, lxc, vm], &mut findings, &mut sources);
+        let world = read::world([hypervisor, lxc, vm], &mut findings, &mut sources)?;
         lower::lower(&world, &mut findings, &mut scripts)
     };
-    let canonical = serde_json::to_vec(&(&desired.containers, &desired.storages))
-        .map_err(|_| ConfigError::BadPath(dir.to_owned()))?;
+    let canonical = canonical(&desired).map_err(|_| ConfigError::BadPath(dir.to_owned()))?;
     desired.digest = Some(Digest::of(&canonical));
-    let diagnostics = sources.place(findings.close());
+    let mut diagnostics = sources.place(findings.close());
+    for found in &mut diagnostics {
+        desired.secrets.scrub_in(&mut found.message);
+        found
+            .help
+            .iter_mut()
+            .for_each(|help| desired.secrets.scrub_in(help));
+    }
     Ok(Loaded {
         desired,
         diagnostics,
         sources,
     })
+}
+
+/// What is declared, in one form for all spellings, without secrets: a digest of a short one would
+/// tell it to whoever can try them all.
+fn canonical(desired: &DesiredState) -> serde_json::Result<Vec<u8>> {
+    if desired.secrets.is_empty() {
+        return serde_json::to_vec(&(&desired.containers, &desired.storages));
+    }
+    let containers = desired.containers.iter();
+    let open = containers.map(|(ctid, container)| (*ctid, desired.secrets.redacted(container)));
+    serde_json::to_vec(&(open.collect::<BTreeMap<_, _>>(), &desired.storages))
 }
 
 /// Where the files are, and where the scripts.

@@ -24,6 +24,9 @@ pub(super) struct RawLxcFile {
     #[schemars(required)]
     #[expect(dead_code, reason = "read container by container; here for the schema")]
     pub(super) lxc_configs: Option<BTreeMap<String, RawContainer>>,
+    /// Paths of values of this file, outside of `lxc_configs`, that are never written or shown.
+    #[expect(dead_code, reason = "read before everything else; here for the schema")]
+    pub(super) secrets: Option<List<String>>,
 }
 
 /// One container. Keys that are not listed here are handed to the application script.
@@ -109,6 +112,10 @@ pub(super) struct RawContainer {
     pub(super) node: Option<String>,
     /// What to do when nobody knows whether a script on the host ran to its end.
     pub(super) on_unknown: Option<RawOnUnknown>,
+    /// Paths of this container's values that are never written or shown, such as
+    /// `env.DB_PASSWORD` or `vllm_args[1]`. What is called password, token or the like need not be
+    /// listed.
+    pub(super) secrets: Option<List<String>>,
 }
 
 /// What to do when nobody knows.

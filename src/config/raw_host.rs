@@ -19,6 +19,12 @@ pub(super) struct RawHypervisor {
     /// Names of storages by their use. phoenix reads `fastdata_iso` (or `fastData_shared_iso`):
     /// the storage of template archives.
     pub(super) proxmox_storage_ids: Option<BTreeMap<String, Option<String>>>,
+    /// Paths of values of this file that are never written or shown.
+    #[expect(
+        dead_code,
+        reason = "read before everything else; here for its type and the schema"
+    )]
+    pub(super) secrets: Option<List<String>>,
 }
 
 /// A directory of the host that several containers mount.

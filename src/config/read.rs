@@ -10,9 +10,11 @@ use super::limits;
 use super::raw::{RawContainer, RawHealthCheck, RawIdMap, RawMountPoint, RawNetwork, RawVolume};
 use super::raw_host::RawVmFile;
 use super::read_host;
+use super::secrets::{Collector, Holder};
 use super::sources::{ContainerPlace, Sources};
 use super::world::{Blind, Declared, Vm, World};
 use crate::domain::ids::Ctid;
+use crate::domain::secret::TooMany;
 
 /// The text of a file; what is wrong with its bytes is reported.
 pub(super) fn text(file: File, bytes: Vec<u8>, findings: &mut Findings) -> String {
@@ -42,7 +44,8 @@ pub(super) fn world<'a>(
     [hypervisor, lxc, vm]: [Option<&'a str>; 3],
     findings: &mut Findings,
     sources: &mut Sources,
-) -> World<'a> {
+) -> Result<World<'a>, TooMany> {
+    let mut secrets = Collector::default();
     let hypervisor_members = object(File::Hypervisor, hypervisor, findings);
     let lxc_members = object(File::Lxc, lxc, findings);
     let vm_members = object(File::Vm, vm, findings);
@@ -54,16 +57,27 @@ pub(super) fn world<'a>(
         ..World::default()
     };
     if let (Some(_), Some(text)) = (vm_members, vm) {
+        secrets.anything(text);
         world.vms = machines(text, findings);
     }
     if let (Some(members), Some(text)) = (lxc_members, lxc) {
         world.root_scalars = root_scalars(&members, findings);
-        world.containers = containers(text, &members, findings, sources);
+        secrets.object(
+            Holder::LxcFile,
+            text,
+            &members,
+            &At::File(File::Lxc),
+            findings,
+        );
+        world.containers = containers(text, &members, findings, sources, &mut secrets);
     }
     if let (Some(members), Some(text)) = (hypervisor_members, hypervisor) {
+        let at = At::File(File::Hypervisor);
+        secrets.object(Holder::HypervisorFile, text, &members, &at, findings);
         read_host::hypervisor(text, &members, &mut world, findings);
     }
-    world
+    world.secrets = secrets.finish(&world)?;
+    Ok(world)
 }
 
 /// How the decoder says that it went as deep as it goes.
@@ -195,6 +209,7 @@ fn containers<'a>(
     members: &[Entry<'a>],
     findings: &mut Findings,
     sources: &mut Sources,
+    secrets: &mut Collector,
 ) -> BTreeMap<Ctid, Declared<'a>> {
     let file = At::File(File::Lxc);
     let all = file.key("lxc_configs");
@@ -224,6 +239,7 @@ fn containers<'a>(
             );
             continue;
         };
+        secrets.object(Holder::Container, entry.value, &inner, &at, findings);
         let Some(ctid) = ctid else { continue };
         let start = document::offset_in(text, entry.value);
         let value = start..start + entry.value.len();

@@ -1,6 +1,7 @@
 //! The texts that were read, kept to say where something stands in them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,10 +17,17 @@ pub struct Sources {
     containers: HashMap<Ctid, ContainerPlace>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct SourceFile {
     name: String,
     text: Arc<str>,
+}
+
+impl fmt::Debug for SourceFile {
+    /// The text holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 /// Where a container is declared: so that one of ten thousand is found without a search.

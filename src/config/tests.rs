@@ -1,6 +1,7 @@
 //! Tests of the reader as a whole: every mistake has its place.
 
 mod mistakes;
+mod secrets;
 mod values;
 
 use std::path::Path;

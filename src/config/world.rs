@@ -6,6 +6,7 @@ use super::document::Entry;
 use super::raw::RawContainer;
 use super::scalar::IdText;
 use crate::domain::ids::Ctid;
+use crate::domain::secret::Secrets;
 
 /// Everything that was read.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(super) struct World<'a> {
     pub(super) shared: BTreeMap<Ctid, Vec<SharedMount>>,
     /// Scalars at the top of the container file, as members of a JSON object.
     pub(super) root_scalars: String,
+    /// The secrets of all files.
+    pub(super) secrets: Secrets,
 }
 
 /// Which files could not be read as JSON.

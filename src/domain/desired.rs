@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::ids::{Ctid, Digest};
+use super::secret::{Secret, Secrets};
 use super::setting::{Key, Settings, Value};
 use super::step::Step;
 use super::units::DiskSize;
@@ -21,8 +22,12 @@ pub struct DesiredState {
     /// Storages that the configuration names, with the type it gives them (`zfspool`, `dir` …)
     /// where it gives one.
     pub storages: BTreeMap<String, Option<String>>,
-    /// Digest of everything above: equal digests mean equal declarations.
+    /// Digest of everything above without secrets: equal digests mean declarations that differ in
+    /// nothing but these.
     pub digest: Option<Digest>,
+    /// The secrets of the files.
+    #[serde(skip)]
+    pub secrets: Secrets,
 }
 
 impl DesiredState {
@@ -79,9 +84,9 @@ pub struct DesiredContainer {
     /// What to do when it is unknown whether a script on the host ran to its end.
     pub on_unknown: OnUnknown,
     /// The container's own declaration, as JSON in the shape of the file it came from: handed to
-    /// its application script, never journaled.
+    /// its application script, never journaled, never shown.
     #[serde(skip)]
-    pub document: String,
+    pub document: Secret,
 }
 
 impl DesiredContainer {
@@ -127,7 +132,7 @@ impl DesiredContainer {
             boot_order: None,
             unmanaged: Vec::new(),
             on_unknown: OnUnknown::default(),
-            document: String::new(),
+            document: Secret::default(),
         }
     }
 
@@ -279,6 +284,19 @@ pub struct Script {
     pub arguments: Vec<String>,
     /// Digest of the arguments and, for an application script, of what else it is handed.
     pub inputs: Digest,
+    /// The same digest of all that without its secrets, which stands for it in the journal; none:
+    /// there are none.
+    #[serde(skip)]
+    pub open_inputs: Option<Digest>,
+}
+
+impl Script {
+    /// Whether a digest that the journal keeps is that of these inputs. With secrets in them it
+    /// tells only that the rest is the same.
+    #[must_use]
+    pub fn has_recorded_inputs(&self, recorded: Digest) -> bool {
+        recorded == self.inputs || Some(recorded) == self.open_inputs
+    }
 }
 
 /// How to know that a container works.
@@ -292,6 +310,10 @@ pub struct HealthCheck {
     pub interval_s: u32,
     /// Seconds that one try may take.
     pub timeout_s: u32,
+    /// Digest of the command without its secrets, which stands for it in the journal; none: there
+    /// are none.
+    #[serde(skip)]
+    pub open_digest: Option<Digest>,
 }
 
 impl HealthCheck {
@@ -299,6 +321,12 @@ impl HealthCheck {
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of_parts(self.command.iter().map(String::as_bytes))
+    }
+
+    /// Whether a digest that the journal keeps is that of this declaration, secrets aside.
+    #[must_use]
+    pub fn has_recorded_digest(&self, recorded: Digest) -> bool {
+        recorded == self.digest() || Some(recorded) == self.open_digest
     }
 }
 

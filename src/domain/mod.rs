@@ -13,6 +13,7 @@ pub mod observed;
 pub mod options;
 pub mod record;
 pub mod refusal;
+pub mod secret;
 pub mod setting;
 pub mod step;
 pub mod units;

@@ -10,14 +10,20 @@ use crate::domain::event::{Failure, Seen};
 use crate::domain::ids::{Ctid, Digest};
 use crate::domain::observed::{ObservedContainer, ObservedWorld, Status};
 use crate::domain::refusal::FailureKind;
+use crate::domain::secret::{CUT, Secrets};
 use crate::host::{Host, HostError, ObserveRequest};
 
 /// A short account of what a container looks like.
-pub(super) fn seen(container: &ObservedContainer) -> Seen {
+pub(super) fn seen(container: &ObservedContainer, secrets: &Secrets) -> Seen {
     if container.half_created() || container.half_destroyed() {
         return Seen::HalfCreated;
     }
-    let digest = Digest::of(&serde_json::to_vec(container).unwrap_or_default());
+    let bytes = if secrets.is_empty() {
+        serde_json::to_vec(container)
+    } else {
+        serde_json::to_vec(&secrets.redacted_seen(container))
+    };
+    let digest = Digest::of(&bytes.unwrap_or_default());
     match container.status {
         Status::Running => Seen::Running(digest),
         Status::Stopped => Seen::Stopped(digest),
@@ -81,15 +87,19 @@ pub(super) fn failure_by(error: &HostError) -> Failure {
     }
 }
 
+/// What is cut says so where it is: there a piece of a secret may be left, which goes then, too.
 fn beginning(text: &str) -> String {
-    text.chars().take(LONGEST_TEXT).collect()
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((at, _)) => format!("{}{CUT}", &text[..at]),
+        None => text.to_owned(),
+    }
 }
 
 pub(super) fn end(text: &str) -> String {
-    let length = text.chars().count();
-    text.chars()
-        .skip(length.saturating_sub(LONGEST_TEXT))
-        .collect()
+    match text.char_indices().rev().nth(LONGEST_TEXT - 1) {
+        Some((at, _)) if at > 0 => format!("{CUT}{}", &text[at..]),
+        _ => text.to_owned(),
+    }
 }
 
 /// What no action can cure, as the journal keeps it.

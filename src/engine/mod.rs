@@ -14,7 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::domain::desired::DesiredState;
-use crate::domain::event::{Draft, RunResumed, RunStarted, RunTotals};
+use crate::domain::event::{Draft, Event, RunResumed, RunStarted, RunTotals};
 use crate::domain::ids::{Ctid, JournalId, RunId};
 use crate::domain::record::IllegalTransition;
 use crate::host::Host;
@@ -102,6 +102,17 @@ pub struct Env<'a> {
 impl Env<'_> {
     fn stopping(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+
+    /// An event. None is made here in any other way, so none holds a secret.
+    fn draft(&self, at: DateTime<Utc>, run: RunId, ctid: Option<Ctid>, mut event: Event) -> Draft {
+        self.desired.secrets.redact(&mut event);
+        Draft {
+            at,
+            run,
+            ctid,
+            event,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::look::pending_source;
 use super::reconcile::{Done, Shared, Source, reconcile};
 use super::{ContainerOutcome, EngineError};
-use crate::domain::event::{Draft, Event};
+use crate::domain::event::Event;
 use crate::domain::ids::Ctid;
 use crate::domain::record::Record;
 use crate::plan::{Graph, Pending, Schedule, Turn};
@@ -155,12 +155,9 @@ impl<'a> Pool<'a> {
         for ctid in state.schedule.failed(because) {
             let outcome = ContainerOutcome::Skipped { because };
             state.done.outcomes.insert(ctid, outcome);
-            let draft = Draft {
-                at: self.shared.env.clock.now(),
-                run: self.shared.run,
-                ctid: Some(ctid),
-                event: Event::ContainerSkipped { because },
-            };
+            let skipped = Event::ContainerSkipped { because };
+            let env = self.shared.env;
+            let draft = env.draft(env.clock.now(), self.shared.run, Some(ctid), skipped);
             self.shared.env.watcher.recorded(&draft);
             drafts.push(draft);
         }

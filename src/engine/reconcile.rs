@@ -188,7 +188,10 @@ impl<'a> Reconciler<'a> {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let ctid = self.desired.ctid;
-        let mut actions = open.actions.iter().zip(0..);
+        let secrets = &self.shared.env.desired.secrets;
+        let seen = world.containers.get(&ctid).map(|seen| &**seen);
+        let actions = secrets.restored(&open.actions, self.desired, seen);
+        let mut actions = actions.iter().zip(0..);
         let had_effect = actions.all(|(action, index)| match action.leaves_a_trace() {
             true => model::shows(&world, ctid, action, open.run),
             false => open.done.contains(&index),
@@ -358,7 +361,7 @@ impl<'a> Reconciler<'a> {
                 step,
                 attempt,
                 intent,
-                document: &self.desired.document,
+                document: self.desired.document.borrowed(),
             };
             let began = self.shared.env.clock.now();
             let applied = match self.shared.env.host.apply(&call, action) {
@@ -543,7 +546,7 @@ impl<'a> Reconciler<'a> {
         match &self.told {
             Some((told, seen)) if Arc::ptr_eq(told, &container) => seen.clone(),
             _ => {
-                let seen = seen(&container);
+                let seen = seen(&container, &shared.env.desired.secrets);
                 self.told = Some((container, seen.clone()));
                 seen
             }

@@ -42,12 +42,7 @@ impl<'a> Pen<'a> {
 
     fn drafts(&self, events: Vec<Event>) -> Vec<Draft> {
         let at = self.env.clock.now();
-        let draft = |event| Draft {
-            at,
-            run: self.run,
-            ctid: Some(self.ctid),
-            event,
-        };
+        let draft = |event| self.env.draft(at, self.run, Some(self.ctid), event);
         events.into_iter().map(draft).collect()
     }
 

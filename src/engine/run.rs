@@ -76,12 +76,7 @@ fn write(env: &Env<'_>, drafts: Vec<Draft>) -> Result<(), EngineError> {
 }
 
 fn draft(env: &Env<'_>, run: RunId, event: Event) -> Draft {
-    Draft {
-        at: env.clock.now(),
-        run,
-        ctid: None,
-        event,
-    }
+    env.draft(env.clock.now(), run, None, event)
 }
 
 /// The events that a run begins with: what is known of the one before it comes first.

@@ -7,6 +7,7 @@ use crate::domain::desired::DesiredState;
 use crate::domain::ids::{Ctid, RunId};
 use crate::domain::observed::ObservedWorld;
 use crate::domain::refusal::{FailureKind, Refusal};
+use crate::domain::secret::Secret;
 use crate::domain::step::Step;
 
 mod devices;
@@ -78,7 +79,7 @@ pub struct Call<'a> {
     /// Sequence number of the intent in the journal.
     pub intent: u64,
     /// The container's declaration as JSON, for its application script.
-    pub document: &'a str,
+    pub document: Secret<&'a str>,
 }
 
 /// What an action that succeeded had to say.

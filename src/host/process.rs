@@ -19,6 +19,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::HostError;
 use crate::domain::refusal::FailureKind;
+use crate::domain::secret::CUT;
 
 /// The environment of every child.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -360,7 +361,7 @@ struct Streams {
     stdout: Vec<u8>,
     keep: usize,
     mixed: bool,
-    tail: Vec<u8>,
+    tail: Tail,
 }
 
 impl Streams {
@@ -371,7 +372,7 @@ impl Streams {
             out: Stream::of(child.stdout.take()),
             err: Stream::of(child.stderr.take()),
             stdout: Vec::new(),
-            tail: Vec::new(),
+            tail: Tail::default(),
         }
     }
 
@@ -405,24 +406,49 @@ impl Streams {
             let room = keep.saturating_sub(stdout.len()).min(bytes.len());
             stdout.extend_from_slice(&bytes[..room]);
             if mixed {
-                keep_tail(tail, bytes);
+                tail.keep(bytes);
             }
         });
-        self.err.read(|bytes| keep_tail(tail, bytes));
+        self.err.read(|bytes| tail.keep(bytes));
     }
 
     fn output(&self) -> Output {
         Output {
             stdout: String::from_utf8_lossy(&self.stdout).into_owned(),
-            tail: String::from_utf8_lossy(&self.tail).trim_end().to_owned(),
+            tail: self.tail.text(),
         }
     }
 }
 
-fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
-    tail.extend_from_slice(bytes);
-    let surplus = tail.len().saturating_sub(TAIL);
-    tail.drain(..surplus);
+/// The end of an output.
+#[derive(Debug, Default)]
+struct Tail {
+    bytes: Vec<u8>,
+    cut: bool,
+}
+
+impl Tail {
+    fn keep(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.cut |= self.bytes.len() > TAIL;
+        let most = if self.cut { TAIL - CUT.len() } else { TAIL };
+        let surplus = self.bytes.len().saturating_sub(most);
+        self.bytes.drain(..surplus);
+    }
+
+    fn text(&self) -> String {
+        end_of_text(&self.bytes, self.cut)
+    }
+}
+
+/// A text without blanks at its end. One that was cut begins with the sign for that and with a
+/// whole character: what is left of a secret at its beginning is known by both.
+pub(super) fn end_of_text(bytes: &[u8], cut: bool) -> String {
+    let follows = |byte: &&u8| cut && **byte & 0xC0 == 0x80;
+    let broken = bytes.iter().take(3).take_while(follows).count();
+    let text = String::from_utf8_lossy(&bytes[broken..]);
+    let sign = if cut { CUT } else { "" };
+    format!("{sign}{}", text.trim_end())
 }
 
 #[cfg(test)]
@@ -472,6 +498,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cut_begins_with_a_whole_character_and_says_so() {
+        let mut tail = Tail::default();
+        tail.keep(&[b'x'; TAIL]);
+        assert!(!tail.text().starts_with(CUT), "nothing was cut");
+        tail.keep("ä".repeat(TAIL / 2).as_bytes());
+        tail.keep(b"x \n");
+        let text = tail.text();
+        assert!(text.len() <= TAIL);
+        assert_eq!(text.replace('ä', ""), format!("{CUT}x"));
+    }
+
+    #[test]
     fn what_takes_too_long_is_ended_with_all_that_it_started() {
         let job = sh("echo begun; sleep 600 & wait").deadline(Duration::from_millis(200));
         let error = job.run().expect_err("its time is up");
@@ -492,6 +530,7 @@ mod tests {
         let line = "i=0; while [ $i -lt 30000 ]; do echo line-$i; i=$((i+1)); done";
         let output = sh(line).run().expect("it runs");
         assert!(output.tail.len() <= TAIL);
+        assert!(output.tail.starts_with(CUT));
         assert!(output.tail.ends_with("line-29999"));
     }
 }

@@ -26,7 +26,8 @@ const NO_RECEIPT: i32 = 97;
 
 /// Runs a script that was put into a directory: `$1` the directory, `$2` that of the receipts,
 /// `$3` the receipt's name, `$4` the receipt; then the script's own arguments. Standard input is
-/// phoenix's lock: nothing that the script starts may have it.
+/// phoenix's lock: nothing that the script starts may have it. Of the output comes one byte more
+/// than is kept, so that it is known when it was cut.
 pub(super) const RUN: &str = r#"
 umask 022
 cd /
@@ -38,7 +39,7 @@ if [ "$code" = 0 ]; then
     { mkdir -p "$receipts" && printf '%s\n' "$receipt" >"$receipts/.$name" \
         && mv -f "$receipts/.$name" "$receipts/$name" && sync; } >>"$run/output" 2>&1 || code=97
 fi
-tail -c 4096 "$run/output" 2>/dev/null || cat "$run/output"
+tail -c 4097 "$run/output" 2>/dev/null || cat "$run/output"
 rm -rf "$run"
 exit "$code"
 "#;

@@ -9,6 +9,7 @@ use crate::domain::desired::DesiredState;
 use crate::domain::ids::{Ctid, JournalId};
 use crate::domain::observed::ObservedWorld;
 use crate::domain::record::{ContainerRecord, Record};
+use crate::domain::secret::Secrets;
 use crate::steps::Options;
 
 /// What would be done for every selected container, in an order in which it could be done.
@@ -29,6 +30,16 @@ impl FleetPlan {
     #[must_use]
     pub fn has_problems(&self) -> bool {
         self.containers.iter().any(|plan| !plan.problems.is_empty())
+    }
+
+    /// The plan to be looked at: without secrets, so that it cannot be done any more.
+    #[must_use]
+    pub fn redacted(mut self, secrets: &Secrets) -> Self {
+        let plans = self.containers.iter_mut();
+        for step in plans.flat_map(|plan| &mut plan.steps) {
+            secrets.redact_actions(&mut step.work.actions);
+        }
+        self
     }
 }
 

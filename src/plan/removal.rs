@@ -68,6 +68,7 @@ pub fn removal(known: &Known<'_>, targets: &BTreeSet<Ctid>) -> Result<DesiredSta
         (*ctid, Arc::new(absent))
     };
     Ok(DesiredState {
+        secrets: known.desired.secrets.clone(),
         containers: targets.iter().map(absent).collect(),
         digest: known.desired.digest,
         ..DesiredState::default()

@@ -327,6 +327,7 @@ pub(super) mod tests {
             content: Digest::of(b"x"),
             arguments: Vec::new(),
             inputs: Digest::of(b""),
+            open_inputs: None,
         }))
     }
 
@@ -336,6 +337,7 @@ pub(super) mod tests {
             retries: 3,
             interval_s: 5,
             timeout_s: 10,
+            open_digest: None,
         }))
     }
 

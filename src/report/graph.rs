@@ -111,6 +111,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::domain::desired::{DesiredContainer, OnUnknown, Origin, Template};
+    use crate::domain::secret::Secret;
     use crate::domain::units::DiskSize;
     use crate::report::describe::tests::ctid;
 
@@ -139,7 +140,7 @@ pub(super) mod tests {
             boot_order: None,
             unmanaged: Vec::new(),
             on_unknown: OnUnknown::Retry,
-            document: String::new(),
+            document: Secret::default(),
         }
     }
 

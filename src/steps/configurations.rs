@@ -8,6 +8,7 @@ use super::{Context, Problems, Work, mounts};
 use crate::domain::event::Owned;
 use crate::domain::observed::ObservedContainer;
 use crate::domain::options::{Net, Options};
+use crate::domain::secret::{covers, differ_in_secrets};
 use crate::domain::setting::{Changes, Key, Settings, Value};
 
 /// Drivers whose device numbers a container with a GPU is given, as named in `/proc/devices`.
@@ -147,7 +148,9 @@ pub fn stale(cx: &Context<'_>) -> Vec<Owned> {
 fn holds(settings: &Settings, owned: &Owned) -> bool {
     match (owned, key_of(owned).and_then(|key| settings.get(key))) {
         (Owned::Feature(name), Some(Value::Options(options))) => options.0.contains_key(name),
-        (Owned::Line(_, line), Some(Value::Lines(lines))) => lines.contains(line),
+        (Owned::Line(_, recorded), Some(Value::Lines(lines))) => {
+            lines.iter().any(|line| covers(recorded, line))
+        }
         (Owned::Key(_), value) => value.is_some(),
         _ => false,
     }
@@ -240,7 +243,8 @@ fn features(
     Some((!merged.0.is_empty()).then_some(Value::Options(merged)))
 }
 
-/// The same for the lines of an `lxc.*` key.
+/// The same for the lines of an `lxc.*` key. Two that differ in nothing but their secrets (one
+/// variable with two values) are one, whoever put it there: what is declared counts.
 fn lines(
     cx: &Context<'_>,
     key: &Key,
@@ -259,10 +263,11 @@ fn lines(
         Vec::new()
     };
     let before = merged.clone();
-    merged.retain(|line| {
-        let owned = Owned::Line(key.clone(), line.clone());
-        wanted.contains(line) || !cx.owned().contains(&owned)
-    });
+    let replaced = |line: &String| {
+        let mut wanted = wanted.iter();
+        cx.owns_line(key, line) || wanted.any(|wanted| differ_in_secrets(key, wanted, line))
+    };
+    merged.retain(|line| wanted.contains(line) || !replaced(line));
     for line in wanted {
         if !merged.contains(line) {
             merged.push(line.clone());

@@ -18,7 +18,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
 /// The action that runs a script, unless it has run.
 pub(super) fn run(cx: &Context<'_>, script: &Script) -> Result<Option<Action>, Problems> {
     let key = ReceiptKey::of(script);
-    let receipt = receipt(cx, script, &key);
+    let (receipt, on_disk) = receipt(cx, script, &key);
     let again = cx.options.reruns(cx.desired.ctid, &script.name);
     if cx.record.ambiguous.contains(&key) && !again {
         return Err(vec![Problem::new(
@@ -33,9 +33,13 @@ pub(super) fn run(cx: &Context<'_>, script: &Script) -> Result<Option<Action>, P
             ),
         )]);
     }
+    let same_inputs = |receipt: &Receipt| match on_disk {
+        true => receipt.inputs == script.inputs,
+        false => script.has_recorded_inputs(receipt.inputs),
+    };
     let holds = receipt.is_some_and(|receipt| {
         receipt.content == script.content
-            && receipt.inputs == script.inputs
+            && same_inputs(receipt)
             && (script.kind == ScriptKind::Feature || receipt.ctid == cx.desired.ctid)
             && (!again || receipt.run == cx.run)
     });
@@ -43,11 +47,11 @@ pub(super) fn run(cx: &Context<'_>, script: &Script) -> Result<Option<Action>, P
 }
 
 /// The receipt on the disk is the observation; the journal decides where the disk cannot be
-/// read, and for scripts that ran on the host, which leave none.
-fn receipt<'a>(cx: &Context<'a>, script: &Script, key: &ReceiptKey) -> Option<&'a Receipt> {
+/// read, and for scripts that ran on the host, which leave none. True: it is the disk's.
+fn receipt<'a>(cx: &Context<'a>, script: &Script, key: &ReceiptKey) -> (Option<&'a Receipt>, bool) {
     let on_disk = cx.observed.and_then(|seen| seen.receipts.as_ref());
     match (script.place, on_disk) {
-        (Place::Container, Some(receipts)) => receipts.get(key),
-        _ => cx.record.scripts.get(key),
+        (Place::Container, Some(receipts)) => (receipts.get(key), true),
+        _ => (cx.record.scripts.get(key), false),
     }
 }

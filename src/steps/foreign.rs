@@ -9,6 +9,7 @@ use crate::domain::event::Owned;
 use crate::domain::observed::{ObservedContainer, Status};
 use crate::domain::options::{Mount, Source};
 use crate::domain::record::Made;
+use crate::domain::secret::{differ_in_secrets, redacted_line};
 use crate::domain::setting::{Key, Settings, Value};
 
 /// Notes on a container as it is seen.
@@ -166,7 +167,11 @@ fn parts(key: &Key, value: &Value) -> Vec<Part> {
                 .collect()
         }
         Value::Lines(lines) => {
-            let line = |line: &String| part(Kind::Line(line.clone()), format!("{key}: {line}"));
+            let line = |line: &String| {
+                let shown = redacted_line(key, line);
+                let shown = shown.as_ref().unwrap_or(line);
+                part(Kind::Line(line.clone()), format!("{key}: {shown}"))
+            };
             lines.iter().map(line).collect()
         }
         Value::Mount(mount) => {
@@ -197,8 +202,9 @@ impl Part {
                     || owned.contains(&Owned::Feature(name.clone()))
             }
             Kind::Line(line) => {
-                matches!(declared.get(&self.key), Some(Value::Lines(all)) if all.contains(line))
-                    || owned.contains(&Owned::Line(self.key.clone(), line.clone()))
+                matches!(declared.get(&self.key), Some(Value::Lines(all)) if all.contains(line)
+                    || all.iter().any(|declared| differ_in_secrets(&self.key, declared, line)))
+                    || cx.owns_line(&self.key, line)
                     || owned.contains(&Owned::Key(self.key.clone()))
             }
             Kind::Mount(path) => {

@@ -10,7 +10,7 @@ pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
         return Ok(Work::default());
     };
     let passed = cx.record.healthy.is_some_and(|(digest, run)| {
-        digest == check.digest() && (!cx.options.check_health || run == cx.run)
+        check.has_recorded_digest(digest) && (!cx.options.check_health || run == cx.run)
     });
     if passed && !cx.disturbed {
         return Ok(Work::default());

@@ -25,7 +25,8 @@ use crate::domain::event::Owned;
 use crate::domain::ids::{Ctid, JournalId, RunId};
 use crate::domain::observed::{ObservedContainer, ObservedWorld};
 use crate::domain::record::ContainerRecord;
-use crate::domain::setting::{Changes, Settings};
+use crate::domain::secret::covers;
+use crate::domain::setting::{Changes, Key, Settings};
 use crate::domain::step::Step;
 
 pub use configurations::stale;
@@ -174,6 +175,14 @@ impl<'a> Context<'a> {
         } else {
             &self.record.owned
         }
+    }
+
+    /// Whether a line of an `lxc.*` key is ours, as far as the journal keeps what it says.
+    fn owns_line(&self, key: &Key, line: &str) -> bool {
+        let mut owned = self.owned().iter();
+        owned.any(|owned| {
+            matches!(owned, Owned::Line(of, recorded) if of == key && covers(recorded, line))
+        })
     }
 
     /// The declared settings with what facts of the host complete.

@@ -81,3 +81,25 @@ fn the_pure_core_touches_nothing() {
         }
     }
 }
+
+/// Events of a run are made in one place, which takes the secrets out of them.
+#[test]
+fn the_engine_makes_events_in_one_place() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    let mut made = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a source file");
+        let lines = text
+            .lines()
+            .filter(|line| line.trim_end().ends_with("Draft {"));
+        let makes = |line: &&str| !line.contains("let Draft {") && !line.contains("-> Draft {");
+        let count = lines.filter(makes).count();
+        made.extend(std::iter::repeat_n(
+            file.file_name().map(ToOwned::to_owned),
+            count,
+        ));
+    }
+    assert_eq!(made, [Some("mod.rs".into())]);
+}

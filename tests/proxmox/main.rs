@@ -17,6 +17,7 @@ mod others;
 mod over_ssh;
 mod printed;
 mod replay;
+mod secrets;
 mod site;
 mod sshd;
 mod standin;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         over_ssh::an_unknown_host_key_is_refused,
         printed::what_is_written_is_read_as_it_was,
         replay::sessions,
+        secrets::what_scripts_print_is_kept_without_them,
     ];
     let must = std::env::var("CI").is_ok_and(|value| value == "true");
     let trials = tests.into_iter().map(|(name, test)| {

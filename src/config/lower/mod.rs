@@ -3,7 +3,7 @@
 pub(super) mod mounts;
 mod network;
 mod run;
-mod settings;
+pub(super) mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::scripts::Scripts;
 use super::world::{Declared, World};
 use crate::domain::desired::{DesiredContainer, DesiredState, OnUnknown, Origin, Template};
 use crate::domain::ids::Ctid;
+use crate::domain::secret::Secret;
 use crate::domain::units::DiskSize;
 
 /// Lowers everything and checks it as a whole.
@@ -47,6 +48,7 @@ pub(super) fn lower(
     checks::check(world, &desired, findings);
     desired.externals = externals(world, findings);
     desired.storages = storages(world, &desired);
+    desired.secrets = world.secrets.clone();
     desired
 }
 
@@ -91,16 +93,18 @@ impl Lowering<'_, '_> {
                 Some(RawOnUnknown::Retry) | None => OnUnknown::Retry,
             },
             // Joined, not formatted: a text that grows while it is written ends half empty.
-            document: [
-                "{\"lxc_configs\":{\"",
-                &self.ctid.to_string(),
-                "\":",
-                self.declared.text,
-                "}",
-                &self.world.root_scalars,
-                "}",
-            ]
-            .concat(),
+            document: Secret::new(
+                [
+                    "{\"lxc_configs\":{\"",
+                    &self.ctid.to_string(),
+                    "\":",
+                    self.declared.text,
+                    "}",
+                    &self.world.root_scalars,
+                    "}",
+                ]
+                .concat(),
+            ),
         }
     }
 

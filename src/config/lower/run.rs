@@ -30,6 +30,10 @@ impl Lowering<'_, '_> {
             .cloned()
             .collect();
         let inputs = Digest::of_parts(arguments.iter().map(String::as_bytes));
+        let secrets = &self.world.secrets;
+        let open: Vec<_> = arguments.iter().map(|text| secrets.scrub(text)).collect();
+        let open_inputs =
+            (open != arguments).then(|| Digest::of_parts(open.iter().map(|text| text.as_bytes())));
         let here = self.at;
         let all = here.key("features");
         let mut seen = BTreeSet::new();
@@ -54,6 +58,7 @@ impl Lowering<'_, '_> {
                     content,
                     arguments: arguments.clone(),
                     inputs,
+                    open_inputs,
                 }),
                 Lookup::Problem { message, help } => self.findings.error(&at, message, &help),
             }
@@ -65,6 +70,9 @@ impl Lowering<'_, '_> {
     pub(super) fn application(&mut self, handed: &[&Entry<'_>]) -> Option<Script> {
         let text = self.declared.raw.application_script.as_deref()?;
         let at = self.at.key("application_script");
+        let handed = canonical(handed);
+        let open = self.world.secrets.scrub(&handed);
+        let open_inputs = (open != handed).then(|| Digest::of(open.as_bytes()));
         match self.scripts.application(text) {
             Lookup::Found { path, content, .. } => Some(Script {
                 name: text.rsplit('/').next().unwrap_or(text).to_owned(),
@@ -73,7 +81,8 @@ impl Lowering<'_, '_> {
                 path,
                 content,
                 arguments: Vec::new(),
-                inputs: Digest::of(canonical(handed).as_bytes()),
+                inputs: Digest::of(handed.as_bytes()),
+                open_inputs,
             }),
             Lookup::Problem { message, help } => {
                 self.findings.error(&at, message, &help);
@@ -126,12 +135,16 @@ impl Lowering<'_, '_> {
             self.findings
                 .error(&at, message, "name a program and its arguments");
         }
-        Some(HealthCheck {
+        let mut check = HealthCheck {
             command,
             retries: raw.retries.unwrap_or(3),
             interval_s: raw.interval.unwrap_or(5),
             timeout_s: raw.timeout.unwrap_or(10),
-        })
+            open_digest: None,
+        };
+        let open = self.world.secrets.open_check(&check);
+        check.open_digest = open.map(|open| open.digest());
+        Some(check)
     }
 }
 

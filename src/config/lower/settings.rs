@@ -25,6 +25,7 @@ impl Lowering<'_, '_> {
     /// The keys of state 3.
     pub(super) fn settings(&mut self) -> Settings {
         let raw = &self.declared.raw;
+        self.refuse_nulls("secrets", raw.secrets.as_ref());
         let mut settings = Settings::new();
         self.hostname(&mut settings);
         self.number(
@@ -344,7 +345,7 @@ impl Lowering<'_, '_> {
 }
 
 /// Splits `lxc.a.b=v`, `lxc.a.b: v` and `lxc.a.b:v`; the value may hold any of these signs.
-fn raw_line(text: &str) -> Option<(&str, &str)> {
+pub(in crate::config) fn raw_line(text: &str) -> Option<(&str, &str)> {
     let text = text.trim();
     let key_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let (key, rest) = text.split_at(text.find(|c| !key_char(c))?);

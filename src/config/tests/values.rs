@@ -262,7 +262,8 @@ fn the_document_is_what_was_declared() {
         "\"lxc_configs\"",
         "\"nvidia_driver_version\": \"580\", \"$schema\": \"x\", \"other\": [], \"lxc_configs\"",
     )]);
-    let document: Value = serde_json::from_str(&container(&loaded, 101).document).expect("JSON");
+    let document: Value =
+        serde_json::from_str(container(&loaded, 101).document.expose()).expect("JSON");
     assert_eq!(document["nvidia_driver_version"], "580");
     assert_eq!(document["lxc_configs"]["101"]["ports"][0], "80:80");
     assert_eq!(document.as_object().map(serde_json::Map::len), Some(2));

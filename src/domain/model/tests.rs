@@ -92,6 +92,7 @@ fn script(name: &str, place: Place) -> Action {
         content: Digest::of(b"content"),
         arguments: Vec::new(),
         inputs: Digest::of(b"inputs"),
+        open_inputs: None,
     }))
 }
 
@@ -237,6 +238,7 @@ fn a_script_needs_a_running_container_and_leaves_a_receipt_only_inside() {
         retries: 1,
         interval_s: 1,
         timeout_s: 1,
+        open_digest: None,
     }));
     for action in [
         script("a", Place::Container),

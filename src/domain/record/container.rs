@@ -11,6 +11,7 @@ use super::super::desired::Place;
 use super::super::event::{Entry, Event, Owned, Seen, Verdict};
 use super::super::ids::{Ctid, Digest, RunId};
 use super::super::observed::{Receipt, ReceiptKey};
+use super::super::secret::covers;
 use super::super::step::Step;
 use super::{IllegalTransition, illegal};
 
@@ -211,13 +212,23 @@ impl ContainerRecord {
             }
             Event::StepsHeld { .. } => self.must_be_idle(entry)?,
             Event::OwnershipReleased { owned } => {
-                owned.iter().for_each(|released| {
-                    self.owned.remove(released);
-                });
+                owned.iter().for_each(|released| self.release(released));
             }
             _ => return Err(illegal(entry, "it is about no container")),
         }
         Ok(())
+    }
+
+    /// What an older phoenix claimed with its secrets is released without them.
+    fn release(&mut self, released: &Owned) {
+        let exactly = self.owned.remove(released);
+        if let Owned::Line(key, recorded) = released
+            && !exactly
+        {
+            self.owned.retain(|owned| {
+                !matches!(owned, Owned::Line(of, line) if of == key && covers(recorded, line))
+            });
+        }
     }
 
     fn must_be_idle(&self, entry: &Entry) -> Result<(), IllegalTransition> {

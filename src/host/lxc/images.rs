@@ -59,13 +59,24 @@ pub(super) fn make(
 
 /// Copies an image, holes as holes.
 pub(super) fn copy(from: &Path, to: &Path, lock: &File) -> Result<(), HostError> {
+    copy_changed(from, to, lock, |_| Ok(()))
+}
+
+/// Copies an image and changes the copy, which gets its name once it is whole.
+fn copy_changed(
+    from: &Path,
+    to: &Path,
+    lock: &File,
+    change: impl FnOnce(&Path) -> Result<(), HostError>,
+) -> Result<(), HostError> {
     let scratch = scratch(to);
     remove(&scratch)?;
-    let done = Job::new(["cp", "--sparse=always", "--reflink=auto", "--"])
+    let copied = Job::new(["cp", "--sparse=always", "--reflink=auto", "--"])
         .with([from, &scratch])
         .stdin(lock)
         .deadline(LONG)
         .run();
+    let done = copied.and_then(|_| change(&scratch));
     if let Err(error) = done {
         let _ = remove(&scratch);
         return Err(error);
@@ -169,26 +180,25 @@ fn lengthen(path: &Path, size: DiskSize) -> Result<(), HostError> {
     grown().map_err(|error| at("cannot enlarge", path, &error))
 }
 
-/// Grows an image that nothing uses.
+/// Grows an image that nothing uses: a copy of it, since a `resize2fs` that is killed leaves a
+/// file system that cannot be repaired without asking.
 pub(super) fn grow(path: &Path, size: DiskSize, lock: &File) -> Result<(), HostError> {
     released(path)?;
-    lengthen(path, size)?;
-    let checked = Job::new(["e2fsck", "-fp"])
-        .with([path])
-        .stdin(lock)
-        .deadline(LONG)
-        .run();
-    match checked {
-        // 1: it found something and corrected it.
-        Err(error) if error.exit_code != Some(1) => return Err(error),
-        _ => {}
-    }
-    Job::new(["resize2fs"])
-        .with([path])
-        .stdin(lock)
-        .deadline(LONG)
-        .run()
-        .map(drop)
+    copy_changed(path, path, lock, |copy| {
+        lengthen(copy, size)?;
+        let checked = Job::new(["e2fsck", "-fp"])
+            .with([copy])
+            .stdin(lock)
+            .deadline(LONG)
+            .run();
+        match checked {
+            // 1: it found something and corrected it.
+            Err(error) if error.exit_code != Some(1) => return Err(error),
+            _ => {}
+        }
+        let grown = Job::new(["resize2fs"]).with([copy]).stdin(lock);
+        grown.deadline(LONG).run().map(drop)
+    })
 }
 
 /// In a mount namespace of its own the file system is mounted a second time, where `resize2fs`

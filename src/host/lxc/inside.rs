@@ -14,6 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::super::HostError;
+use super::super::process::end_of_text;
 use super::super::run::{RECEIPTS, RUNS, Stored, file_name};
 use super::failure;
 use crate::domain::observed::Receipts;
@@ -149,13 +150,13 @@ impl Inside {
         let fd = openat2(&dir, name, flags, Mode::empty(), SAFE).ok()?;
         let mut file = File::from(fd);
         let length = i64::try_from(file.metadata().ok()?.len()).unwrap_or(0);
-        let from = std::io::SeekFrom::Start(u64::try_from(length - bytes).unwrap_or(0));
-        std::io::Seek::seek(&mut file, from).ok()?;
+        let from = u64::try_from(length - bytes).unwrap_or(0);
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(from)).ok()?;
         let mut found = Vec::new();
         file.take(u64::try_from(bytes).unwrap_or(0))
             .read_to_end(&mut found)
             .ok()?;
-        Some(String::from_utf8_lossy(&found).trim_end().to_owned())
+        Some(end_of_text(&found, from > 0))
     }
 
     /// Removes a directory of ours and the files in it.

@@ -74,7 +74,7 @@ impl Work<'_> {
             .and_then(|()| match script.kind {
                 ScriptKind::Feature => Ok(()),
                 ScriptKind::Application => {
-                    let document = call.document.as_bytes();
+                    let document = call.document.expose().as_bytes();
                     inside.put(
                         &dir,
                         &Push {

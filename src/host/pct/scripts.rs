@@ -58,7 +58,7 @@ impl PctHost {
     ) -> Result<Applied, HostError> {
         let document = match script.kind {
             ScriptKind::Feature => "",
-            ScriptKind::Application => call.document,
+            ScriptKind::Application => call.document.expose(),
         };
         let lengths = [content.len(), document.len()].map(|length| length.to_string());
         let directory = format!("{RUNS}/{}", run::directory(call));

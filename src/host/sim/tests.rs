@@ -13,6 +13,7 @@ use crate::domain::desired::{
 };
 use crate::domain::ids::{Digest, JournalId, RunId};
 use crate::domain::observed::{Directory, Status};
+use crate::domain::secret::Secret;
 use crate::domain::setting::{Key, Settings, Value};
 use crate::domain::step::Step;
 use crate::domain::units::DiskSize;
@@ -102,6 +103,7 @@ fn script(name: &str) -> Action {
         content: Digest::of(b"content"),
         arguments: Vec::new(),
         inputs: Digest::of(b"inputs"),
+        open_inputs: None,
     }))
 }
 
@@ -112,7 +114,7 @@ fn act(host: &SimHost, of: u32, action: &Action) -> Result<Applied, HostError> {
         step: Step::EnsureContainerDefined,
         attempt: 1,
         intent: 42,
-        document: "{}",
+        document: Secret::new("{}"),
     };
     host.apply(&call, action)
 }
@@ -739,13 +741,13 @@ fn a_host_without_a_facts_file_offers_what_the_configuration_names() {
         boot_order: None,
         unmanaged: Vec::new(),
         on_unknown: OnUnknown::Retry,
-        document: String::new(),
+        document: Secret::default(),
     };
     let desired = DesiredState {
         containers: [(ctid(100), Arc::new(container))].into(),
         externals: [(ctid(8000), "vm".to_owned())].into(),
         storages: [("bulk".to_owned(), Some("dir".to_owned()))].into(),
-        digest: None,
+        ..DesiredState::default()
     };
     let facts = SimFacts::offering(&desired);
     let kinds: Vec<(&str, &str)> = facts

@@ -7,4 +7,5 @@ mod journal;
 mod mistakes;
 mod private;
 mod run;
+mod secrets;
 mod usage;

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use phoenix::domain::action::Action;
 use phoenix::domain::ids::RunId;
+use phoenix::domain::secret::Secret;
 use phoenix::domain::setting::{Key, Settings};
 use phoenix::domain::step::Step;
 use phoenix::host::{Call, Host as _};
@@ -216,7 +217,7 @@ fn a_mount_that_is_added_to_a_running_container_is_read_only_if_it_is_to_be() {
         step: Step::ApplySharedVolumes,
         attempt: 1,
         intent: 1,
-        document: "{}",
+        document: Secret::new("{}"),
     };
     host(&site, true).apply(&call, &action).expect("mounted");
     fs::set_permissions(site.path("root"), fs::Permissions::from_mode(0o777)).expect("opened");

@@ -139,6 +139,7 @@ fn script() -> impl Strategy<Value = Action> {
             content: Digest::of(b"script"),
             arguments: Vec::new(),
             inputs: Digest::of(b""),
+            open_inputs: None,
         }))
     })
 }
@@ -149,6 +150,7 @@ fn check() -> Action {
         retries: 1,
         interval_s: 1,
         timeout_s: 1,
+        open_digest: None,
     }))
 }
 

@@ -10,6 +10,7 @@ use phoenix::domain::desired::{
 use phoenix::domain::ids::{Ctid, Digest};
 use phoenix::domain::observed::{HostFacts, ObservedWorld, Storage, TemplateState};
 use phoenix::domain::options::{Net, Options, Startup};
+use phoenix::domain::secret::{Secret, Secrets};
 use phoenix::domain::setting::{Key, Settings, Value};
 use phoenix::domain::units::DiskSize;
 
@@ -20,10 +21,14 @@ pub fn ctid(index: usize) -> Ctid {
 /// Where the fleet belongs; most hosts here do not say where they are.
 pub const NODE: &str = "pve1";
 pub const SNAPSHOT: &str = "ready";
-pub const LINES: [(&str, &str); 3] = [
+/// Two values of one secret: of a declared world both are known.
+const SECRETS: [&str; 2] = ["first-of-two", "second-of-two"];
+pub const LINES: [(&str, &str); 5] = [
     ("lxc.mount.auto", "sys:rw"),
     ("lxc.cap.drop", "sys_rawio"),
     ("lxc.apparmor.profile", "unconfined"),
+    ("lxc.environment", "TOKEN=first-of-two"),
+    ("lxc.environment", "TOKEN=second-of-two"),
 ];
 
 /// One container, small enough to be read in a failing case.
@@ -125,13 +130,34 @@ fn script(kind: ScriptKind, name: String, content: u8, host: bool) -> Script {
         content: Digest::of(&[content]),
         arguments: Vec::new(),
         inputs: Digest::of(b""),
+        open_inputs: None,
     }
+}
+
+fn health() -> HealthCheck {
+    let mut check = HealthCheck {
+        command: vec!["ask".to_owned(), SECRETS[0].to_owned()],
+        retries: 3,
+        interval_s: 5,
+        timeout_s: 10,
+        open_digest: None,
+    };
+    let open = secrets().open_check(&check);
+    check.open_digest = open.map(|open| open.digest());
+    check
+}
+
+fn secrets() -> Secrets {
+    Secrets::of(SECRETS).expect("two")
 }
 
 /// The declared world of some shapes. What a shape asks for and cannot have is left out, so that
 /// every shape gives a valid declaration.
 pub fn fleet(shapes: &[Shape]) -> DesiredState {
-    let mut state = DesiredState::default();
+    let mut state = DesiredState {
+        secrets: secrets(),
+        ..DesiredState::default()
+    };
     for (index, shape) in shapes.iter().enumerate() {
         let container = container(shapes, index, shape, &state);
         let externals = container.externals.iter();
@@ -219,12 +245,7 @@ fn container(
         application: shape
             .application
             .map(|content| script(ScriptKind::Application, "app.sh".to_owned(), content, false)),
-        health: shape.health.then(|| HealthCheck {
-            command: vec!["true".to_owned()],
-            retries: 3,
-            interval_s: 5,
-            timeout_s: 10,
-        }),
+        health: shape.health.then(health),
         snapshot: shape.snapshot.then(|| SNAPSHOT.to_owned()),
         dependencies: shape
             .needs
@@ -240,7 +261,7 @@ fn container(
         } else {
             OnUnknown::Retry
         },
-        document: String::new(),
+        document: Secret::default(),
     }
 }
 

@@ -27,7 +27,7 @@ pub fn shape(index: usize) -> impl Strategy<Value = Shape> {
         option::of(any::<bool>()),
         option::of(1..4_u32),
         option::of(any::<bool>()),
-        vec(0..3_usize, 0..3),
+        vec(0..5_usize, 0..3),
         any::<(bool, bool, bool)>(),
         1..4_u8,
     );

@@ -7,7 +7,8 @@ out=$own/node.$$.out
 : >"$out"
 
 finish() {
-    tail -c 4096 "$out" >&2
+    # One byte more than is kept: so it is known that it was cut.
+    tail -c 4097 "$out" >&2
     rm -f "$out"
     # Whatever outlives a command that was stopped is still at work: it keeps the lock.
     case $1 in 124 | 137) ;; *) flock -u 9 2>/dev/null ;; esac
