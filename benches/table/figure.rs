@@ -31,8 +31,8 @@ impl Figure {
                 [] | [_] => String::new(),
                 _ => format!(
                     "{} to {}, {} runs",
-                    short(least),
-                    short(greatest),
+                    short(least, unit),
+                    short(greatest, unit),
                     runs.len()
                 ),
             },
@@ -56,11 +56,10 @@ pub fn middle(runs: &[f64]) -> (f64, f64, f64) {
 }
 
 /// A number with as many digits as mean something.
-pub fn short(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 1e12 {
-        return thousands(value);
-    }
+pub fn short(value: f64, unit: &str) -> String {
     match value.abs() {
+        _ if unit == "ratio" => format!("{value:.2}"),
+        whole if whole.fract() == 0.0 => thousands(value),
         great if great >= 1000.0 => thousands(value.round()),
         great if great >= 100.0 => format!("{value:.0}"),
         great if great >= 10.0 => format!("{value:.1}"),

@@ -8,9 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::busy::{Busy, Held, things_of_the_host};
-use super::look::{
-    end, failure_by, failure_of, observe_patiently, pending_source, seen, without_effect,
-};
+use super::look::{end, failure_by, failure_of, observe_patiently, seen, without_effect};
 use super::recorder::Pen;
 use super::{ContainerOutcome, EngineError, Env};
 use crate::domain::action::Action;
@@ -44,18 +42,32 @@ pub(super) struct Done {
     pub(super) mutations: u64,
 }
 
-/// Brings one container to its declared state. `made` is called once it exists.
+/// The container that one is cloned from, which one at a time may use.
+pub(super) trait Source {
+    /// Waits until nobody else clones from it; says whether it was not held already.
+    fn hold(&mut self, source: Ctid) -> bool;
+
+    /// Lets the next one clone from it.
+    fn release(&mut self);
+
+    /// The one that is held.
+    fn held(&self) -> Option<Ctid>;
+}
+
+/// Brings one container to its declared state. The source is let go as soon as nothing more is
+/// copied from it.
 pub(super) fn reconcile(
     shared: &Shared<'_>,
     desired: &DesiredContainer,
     record: ContainerRecord,
-    made: &dyn Fn(),
+    source: &mut dyn Source,
 ) -> Result<Done, EngineError> {
     let pen = Pen::new(shared.env, shared.run, desired.ctid, record);
     let began = shared.env.clock.now();
     let mut work = Reconciler {
         shared,
         desired,
+        source,
         pen,
         began,
         held: Vec::new(),
@@ -63,7 +75,7 @@ pub(super) fn reconcile(
         blind: false,
         mutations: 0,
     };
-    let outcome = work.converge(made)?;
+    let outcome = work.converge()?;
     Ok(Done {
         outcome,
         mutations: work.mutations,
@@ -73,6 +85,7 @@ pub(super) fn reconcile(
 struct Reconciler<'a> {
     shared: &'a Shared<'a>,
     desired: &'a DesiredContainer,
+    source: &'a mut dyn Source,
     pen: Pen<'a>,
     began: DateTime<Utc>,
     /// States that held, not yet written.
@@ -100,7 +113,7 @@ enum Attempt {
 }
 
 impl<'a> Reconciler<'a> {
-    fn converge(&mut self, made: &dyn Fn()) -> Result<ContainerOutcome, EngineError> {
+    fn converge(&mut self) -> Result<ContainerOutcome, EngineError> {
         let inherited = self.pen.record.open.is_some();
         if inherited {
             self.inspect_open_intent()?;
@@ -112,7 +125,7 @@ impl<'a> Reconciler<'a> {
                 StepEnd::Interrupted => return Ok(ContainerOutcome::Interrupted),
             }
             if step == Step::EnsureContainerDefined {
-                made();
+                self.source.release();
             }
         }
         if self.desired.is_absent() {
@@ -249,10 +262,13 @@ impl<'a> Reconciler<'a> {
     }
 
     /// What is to be done to things of the host itself (a directory, a template) is done by one
-    /// container at a time; who waited for another looks and compares anew.
-    fn alone(&self, step: Step, work: Work) -> Result<(Work, Option<Held<'a>>), Problems> {
+    /// container at a time, and so is a clone; who waited for another looks and compares anew.
+    fn alone(&mut self, step: Step, work: Work) -> Result<(Work, Option<Held<'a>>), Problems> {
         let keys = things_of_the_host(&work.actions);
-        if keys.is_empty() {
+        // It is held already, unless the host said of an earlier clone that it was made.
+        let source = work.actions.iter().find_map(source_of);
+        let waited = source.is_some_and(|source| self.source.hold(source));
+        if keys.is_empty() && !waited {
             return Ok((work, None));
         }
         let shared: &'a Shared<'a> = self.shared;
@@ -353,6 +369,9 @@ impl<'a> Reconciler<'a> {
                 Err(error) => return Ok(Attempt::Refused(error, action.mutates())),
             };
             self.mutations += u64::from(action.mutates());
+            if source_of(action).is_some() {
+                self.source.release();
+            }
             let took_ms = self.since(began);
             let done = Event::ActionDone {
                 step,
@@ -373,16 +392,12 @@ impl<'a> Reconciler<'a> {
         Ok(Attempt::Done)
     }
 
-    /// Looks at this container, at the host's directories that it mounts, and, until it is made,
-    /// at the one that it is cloned from: a clone that broke off leaves that one locked.
+    /// Looks at this container, at the host's directories that it mounts, and at the one that it
+    /// is cloned from while that is held: a clone that broke off leaves that one locked. Later
+    /// the lock is that of somebody else's clone.
     fn look(&self) -> Result<(), HostError> {
         let ctid = self.desired.ctid;
-        let shared = &self.shared.world;
-        let source = {
-            let world = shared.read().unwrap_or_else(PoisonError::into_inner);
-            pending_source(&world, self.desired)
-        };
-        let wanted: BTreeSet<Ctid> = source.into_iter().chain([ctid]).collect();
+        let wanted: BTreeSet<Ctid> = self.source.held().into_iter().chain([ctid]).collect();
         let request = ObserveRequest {
             containers: Some(wanted.clone()),
             directories: self
@@ -393,7 +408,11 @@ impl<'a> Reconciler<'a> {
                 .collect(),
         };
         let seen = observe_patiently(self.shared.env, &request)?;
-        let mut world = shared.write().unwrap_or_else(PoisonError::into_inner);
+        let mut world = self
+            .shared
+            .world
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         for ctid in wanted {
             match seen.containers.get(&ctid) {
                 Some(container) => world.containers.insert(ctid, Arc::clone(container)),
@@ -537,6 +556,13 @@ impl<'a> Reconciler<'a> {
     fn since(&self, began: DateTime<Utc>) -> u64 {
         let passed = self.shared.env.clock.now().signed_duration_since(began);
         u64::try_from(passed.num_milliseconds()).unwrap_or(0)
+    }
+}
+
+fn source_of(action: &Action) -> Option<Ctid> {
+    match action {
+        Action::Clone(spec) => Some(spec.source),
+        _ => None,
     }
 }
 

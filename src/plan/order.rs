@@ -14,9 +14,31 @@ pub struct Graph {
     priority: BTreeMap<Ctid, Priority>,
 }
 
-/// Who goes first among those that can: the longest chain of dependents, then the declared boot
-/// order, then the smaller id.
+/// Who goes first among those that can: the longest chain of work, its own and that of its
+/// dependents, then the declared boot order, then the smaller id.
 pub type Priority = (u32, Reverse<u32>, Reverse<Ctid>);
+
+/// Checking and growing a disk image takes about as long as so many other states.
+const GROWTH: u32 = 6;
+
+/// About how long it takes to make a container, in states that something is to be done for: it is
+/// made, configured, started, and what is declared beyond that.
+fn effort(desired: &DesiredState, ctid: Ctid) -> u32 {
+    let Some(container) = desired.containers.get(&ctid) else {
+        return 0;
+    };
+    let source = container.clone_source();
+    let source = source.and_then(|source| desired.containers.get(&source));
+    let more = [
+        container.application.is_some(),
+        container.health.is_some(),
+        container.snapshot.is_some(),
+    ];
+    let more = more.into_iter().filter(|declared| *declared).count() + container.features.len();
+    let growth = source.is_some_and(|source| source.disk < container.disk);
+    let more = u32::try_from(more).unwrap_or(u32::MAX);
+    more.saturating_add(if growth { 3 + GROWTH } else { 3 })
+}
 
 /// A container that was asked for and is not declared.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -56,20 +78,21 @@ impl Graph {
     }
 
     fn prioritise(&mut self, desired: &DesiredState) {
-        let mut heights: BTreeMap<Ctid, u32> = BTreeMap::new();
+        let mut chains: BTreeMap<Ctid, u32> = BTreeMap::new();
         for ctid in self.topological().into_iter().rev() {
             let above = self
                 .dependents(ctid)
                 .iter()
-                .filter_map(|other| heights.get(other));
-            heights.insert(ctid, above.max().map_or(0, |height| height + 1));
+                .filter_map(|other| chains.get(other));
+            let chain = above.max().copied().unwrap_or(0);
+            chains.insert(ctid, effort(desired, ctid).saturating_add(chain));
         }
-        for (ctid, height) in heights {
+        for (ctid, chain) in chains {
             let order = desired
                 .containers
                 .get(&ctid)
                 .and_then(|container| container.boot_order);
-            let priority = (height, Reverse(order.unwrap_or(u32::MAX)), Reverse(ctid));
+            let priority = (chain, Reverse(order.unwrap_or(u32::MAX)), Reverse(ctid));
             self.priority.insert(ctid, priority);
         }
     }

@@ -9,16 +9,7 @@ use crate::fleet::Fleet;
 fn started(fleet: &Fleet) -> (usize, usize) {
     let before = fleet.log().len();
     fleet.apply();
-    let log = fleet.log().split_off(before);
-    let begun: Vec<&str> = log
-        .iter()
-        .filter_map(|line| line.split("\tbegin\t").nth(1))
-        .collect();
-    let pct = begun
-        .iter()
-        .filter(|call| call.starts_with("pct\t"))
-        .count();
-    (pct, begun.len() - pct)
+    fleet.processes(before)
 }
 
 pub fn of_processes() {

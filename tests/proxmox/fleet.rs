@@ -274,6 +274,15 @@ impl Fleet {
             .collect()
     }
 
+    /// The programs that were started since the log had so many lines: `pct`, and everything else.
+    pub fn processes(&self, before: usize) -> (usize, usize) {
+        let log = self.log().split_off(before);
+        let begun = log.iter().filter_map(|line| line.split("\tbegin\t").nth(1));
+        let (pct, others): (Vec<&str>, Vec<&str>) =
+            begun.partition(|call| call.starts_with("pct\t"));
+        (pct.len(), others.len())
+    }
+
     /// How often each effect came about: kind and container, positions for ids.
     pub fn effects(&self) -> BTreeMap<String, usize> {
         let mut counted = BTreeMap::new();

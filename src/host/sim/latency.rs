@@ -46,11 +46,15 @@ impl FromStr for Latency {
 const OBSERVE_MS: u64 = 1039;
 
 impl Latency {
-    pub(super) fn of_observation(self) -> Duration {
+    /// Of one look at all containers.
+    #[must_use]
+    pub fn of_observation(self) -> Duration {
         self.scaled(OBSERVE_MS)
     }
 
-    pub(super) fn of(self, action: &Action) -> Duration {
+    /// Of one action.
+    #[must_use]
+    pub fn of(self, action: &Action) -> Duration {
         self.scaled(milliseconds(action))
     }
 

@@ -57,6 +57,11 @@ impl Call {
         let shown = shown.join(" ");
         let label = number.map_or("ask".to_owned(), |number| number.to_string());
         node.note(&format!("{label}\tbegin\t{program}\t{shown}"));
+        let perl = ["pct", "pvesm", "pveam"].contains(&program);
+        let knob = node.knob("call").filter(|_| perl);
+        if let Some(ms) = knob.and_then(|ms| ms.parse().ok()) {
+            std::thread::sleep(Duration::from_millis(ms));
+        }
         call.point(node, "before");
         call
     }

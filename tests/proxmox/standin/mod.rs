@@ -4,10 +4,11 @@
 //! exit codes, the locks, the workers and what a death in the middle leaves are added here, as
 //! they were recorded of Proxmox VE 8.4.
 //!
-//! Knobs are files below `ROOT/standin`: `delay` (ms that a worker takes), `lock_timeout` (ms),
-//! `point` (`CALL WHERE WHAT`, see [`call`]), `victim` (the process id of phoenix), `edit` (what
-//! somebody else does), `lie` (a command that claims success once), `available` (templates that
-//! can be downloaded). `log` has every call that can change something, and every effect.
+//! Knobs are files below `ROOT/standin`: `delay` (ms that a worker takes), `call` (ms that each
+//! `pct`, `pvesm` and `pveam` takes before it does anything), `lock_timeout` (ms), `point`
+//! (`CALL WHERE WHAT`, see [`call`]), `victim` (the process id of phoenix), `edit` (what somebody
+//! else does), `lie` (a command that claims success once), `available` (templates that can be
+//! downloaded). `log` has every call that can change something, and every effect.
 
 pub mod call;
 mod clone;
