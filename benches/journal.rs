@@ -1,16 +1,28 @@
 //! Durable appends: the journal beside a raw file with one `fdatasync` per group, with the same
 //! events, in the same run.
 //!
-//! `cargo bench --bench journal -- --quick`
+//! `cargo bench --bench journal -- --quick`; with `--table` both take turns, and a JSON line is
+//! printed for each figure (`--table --quick`: with fewer events).
+
+#![expect(
+    unreachable_pub,
+    clippy::print_stdout,
+    reason = "its output is the result; figures are shared with the table"
+)]
+
+#[path = "table/figure.rs"]
+mod figure;
 
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
+use figure::{Figure, middle};
 use phoenix::domain::event::{Draft, Entry, Event, Seen};
 use phoenix::domain::ids::{Ctid, Digest, JournalId, RunId};
 use phoenix::domain::step::Step;
@@ -125,6 +137,61 @@ fn timed(producers: u64, events: u64, append: &(dyn Fn(u64) + Sync)) -> Duration
     begun.elapsed()
 }
 
+/// Appends to a raw file.
+fn to_raw_file(
+    dir: &Path,
+    producers: u64,
+    events: u64,
+    note: &(dyn Fn(Duration) + Sync),
+) -> Duration {
+    let file = File::create(dir.join("raw")).unwrap_or_else(|error| panic!("{error}"));
+    let raw = Raw::new(file);
+    timed(producers, events, &|n| {
+        let begun = Instant::now();
+        raw.append(&line(n));
+        note(begun.elapsed());
+    })
+}
+
+/// Appends to a new journal, which is removed; also what it took on the disk when it was closed.
+fn to_journal(
+    dir: &Path,
+    producers: u64,
+    events: u64,
+    note: &(dyn Fn(Duration) + Sync),
+) -> (Duration, u64) {
+    let state = dir.join("state");
+    let options = OpenOptions {
+        dir: &state,
+        host: "bench",
+        now: DateTime::UNIX_EPOCH,
+        new_id: JournalId(Uuid::from_u128(1)),
+    };
+    let journal = Journal::open(&options).unwrap_or_else(|error| panic!("{error}"));
+    let time = timed(producers, events, &|n| {
+        let begun = Instant::now();
+        let appended = journal.append(vec![draft(n)]);
+        assert!(black_box(&appended).is_ok(), "{appended:?}");
+        note(begun.elapsed());
+    });
+    drop(journal);
+    let bytes = on_disk(&state);
+    let removed = std::fs::remove_dir_all(&state);
+    assert!(removed.is_ok(), "{removed:?}");
+    (time, bytes)
+}
+
+/// What the files of a directory hold.
+fn on_disk(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(facts) if facts.is_dir() => on_disk(&entry.path()),
+        Ok(facts) => facts.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
 fn appends(criterion: &mut Criterion) {
     // A directory on the disk: /tmp is memory on many machines.
     let Ok(dir) = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")) else {
@@ -134,37 +201,66 @@ fn appends(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("append, {producers} producers"));
         group.throughput(Throughput::Elements(1)).sample_size(10);
         group.bench_function("raw file", |bencher| {
-            bencher.iter_custom(|events| {
-                let Ok(file) = File::create(dir.path().join("raw")) else {
-                    return Duration::MAX;
-                };
-                let raw = Raw::new(file);
-                timed(producers, events, &|n| raw.append(&line(n)))
-            });
+            bencher.iter_custom(|events| to_raw_file(dir.path(), producers, events, &drop));
         });
         group.bench_function("journal", |bencher| {
-            bencher.iter_custom(|events| {
-                let state = dir.path().join(Uuid::from_u128(events.into()).to_string());
-                let options = OpenOptions {
-                    dir: &state,
-                    host: "bench",
-                    now: DateTime::UNIX_EPOCH,
-                    new_id: JournalId(Uuid::from_u128(1)),
-                };
-                let Ok(journal) = Journal::open(&options) else {
-                    return Duration::MAX;
-                };
-                let time = timed(producers, events, &|n| {
-                    let appended = journal.append(vec![draft(n)]);
-                    assert!(black_box(&appended).is_ok(), "{appended:?}");
-                });
-                drop(journal);
-                let removed = std::fs::remove_dir_all(&state);
-                assert!(removed.is_ok(), "{removed:?}");
-                time
-            });
+            bencher.iter_custom(|events| to_journal(dir.path(), producers, events, &drop).0);
         });
         group.finish();
+    }
+}
+
+/// Half of the appends took no longer, in microseconds.
+fn median_of(latencies: &Mutex<Vec<Duration>>) -> f64 {
+    let mut all = latencies.lock().unwrap_or_else(|error| panic!("{error}"));
+    let micros: Vec<f64> = all.drain(..).map(|one| one.as_secs_f64() * 1e6).collect();
+    middle(&micros).1
+}
+
+/// Both take turns; each round gives one ratio.
+fn table(quick: bool) {
+    const COMMAND: &str = "cargo bench --bench journal -- --table";
+    let print = |name: &str, runs: &[f64], unit: &str| {
+        let line = serde_json::to_string(&Figure::of(name, runs, unit, COMMAND));
+        println!("{}", line.unwrap_or_default());
+    };
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+    let dir = dir.unwrap_or_else(|error| panic!("{error}"));
+    let (rounds, share) = if quick { (2, 20) } else { (9, 1) };
+    for (producers, name, events) in [(1, "1 producer", 2_000), (64, "64 producers", 60_000)] {
+        let (mut ratios, mut slower, mut waits, mut bytes) = (vec![], vec![], vec![], vec![]);
+        for _ in 0..rounds {
+            let events = events / share;
+            let latencies = Mutex::new(Vec::new());
+            let note = |took| {
+                let noted = latencies.lock().map(|mut all| all.push(took));
+                assert!(noted.is_ok());
+            };
+            let raw = to_raw_file(dir.path(), producers, events, &note);
+            let raw_median = median_of(&latencies);
+            let (journal, on_disk) = to_journal(dir.path(), producers, events, &note);
+            let median = median_of(&latencies);
+            ratios.push(raw.as_secs_f64() / journal.as_secs_f64());
+            slower.push(median / raw_median);
+            waits.push(median);
+            bytes.push(on_disk as f64 / events as f64);
+        }
+        print(
+            &format!("journal, {name}: ratio to a raw file"),
+            &ratios,
+            "ratio",
+        );
+        print(
+            &format!("journal, {name}: median wait, ratio to a raw file"),
+            &slower,
+            "ratio",
+        );
+        print(&format!("journal, {name}: median wait"), &waits, "µs");
+        // Of few events most is what sled makes beforehand.
+        if producers > 1 {
+            let name = format!("journal, {name}: on disk an event");
+            print(&name, &bytes, "bytes");
+        }
     }
 }
 
@@ -214,4 +310,12 @@ fn reading(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, appends, reading);
-criterion_main!(benches);
+
+fn main() {
+    let asked = |word: &str| std::env::args().any(|given| given == word);
+    if asked("--table") {
+        return table(asked("--quick") || asked("--test"));
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

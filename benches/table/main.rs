@@ -30,7 +30,7 @@ use figure::Figure;
 const COMMAND: &str = "cargo bench --bench table";
 
 /// The benches that print figures.
-const BENCHES: [&str; 3] = ["overhead", "schedule", "original"];
+const BENCHES: [&str; 4] = ["journal", "overhead", "schedule", "original"];
 
 /// How much is measured.
 pub struct Sizes {

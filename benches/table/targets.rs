@@ -38,6 +38,16 @@ pub const TARGETS: &[Target] = &[
         AtLeast(0.6),
     ),
     target(
+        "Journal",
+        "journal, 1 producer: median wait, ratio to a raw file",
+        AtMost(1.5),
+    ),
+    target(
+        "Journal",
+        "journal, 64 producers: on disk an event",
+        AtMost(300.0),
+    ),
+    target(
         "Convergence",
         "overhead: 10000 containers, ratio to the journal alone",
         AtMost(1.25),
