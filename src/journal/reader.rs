@@ -69,6 +69,9 @@ impl Reader {
         ctid: Option<Ctid>,
         f: &mut dyn FnMut(Entry) -> Result<(), E>,
     ) -> Result<(), E> {
+        if until <= after {
+            return Ok(());
+        }
         let known = self.base.totals.head.seq;
         let mut next = match ctid {
             Some(ctid) if after < known => {

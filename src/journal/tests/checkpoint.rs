@@ -344,7 +344,8 @@ fn damage_in_an_old_record_is_told_by_whoever_reads_it() {
     let (mut flipped, foreign) = (get(dir.path()), get(other.path()));
     let place = flipped.len() / 2;
     flipped[place] ^= 4;
-    for (bytes, first) in [(flipped, victim), (foreign, victim)] {
+    // Where one stands that is whole and another's, the next one says so.
+    for bytes in [flipped, foreign] {
         altered(dir.path(), victim, &bytes);
         let journal = open(dir.path());
         assert!(journal.known().unwrap() == Record::of(&all).unwrap());
@@ -357,7 +358,8 @@ fn damage_in_an_old_record_is_told_by_whoever_reads_it() {
             match journal.entries_of(ctid(id)) {
                 Ok(entries) => assert_eq!(entries.iter().collect::<Vec<_>>(), truth),
                 Err(error) => {
-                    assert_eq!(what(&error).1.unwrap().0, first);
+                    let first = what(&error).1.unwrap().0;
+                    assert!((victim..victim + 11).contains(&first), "{first}");
                     told += 1;
                 }
             }
