@@ -1,6 +1,10 @@
 //! Damage: bits flipped, blocks zeroed, files cut short, in every file of a journal. Each case is
 //! harmless, or reported by name; none is silent, except that of a journal that was not closed
 //! the end that nobody vouched for may be missing, which `verify` says.
+//!
+//! A checkpoint lets commands pass over old records. What such a command tells must be true
+//! nevertheless, or an error: all that is known, and the history of each container. Damage that
+//! it did not read is reported by whoever reads all, and by `verify`.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,8 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use chrono::DateTime;
-use phoenix::domain::event::{Draft, Entry, Event};
-use phoenix::domain::ids::{Ctid, JournalId, RunId};
+use phoenix::domain::event::{Draft, Entry, Event, Failure, RunStarted};
+use phoenix::domain::ids::{Ctid, Digest, JournalId, RunId};
+use phoenix::domain::record::Record;
+use phoenix::domain::refusal::FailureKind;
+use phoenix::domain::step::Step;
 use phoenix::journal::{self, Journal, JournalError, OpenOptions, Repair, VerifyReport};
 use uuid::Uuid;
 
@@ -38,10 +45,15 @@ impl Origin {
         });
         let journal = journal.expect("a journal");
         let mut dice = Dice::new(usize::from(closed));
+        journal.append(vec![begun()]).expect("appended");
         for n in 0..1300 {
             let many = if n % 100 == 0 { 90 } else { 1 };
             let drafts = (0..many).map(|_| draft(&mut dice)).collect();
             journal.append(drafts).expect("appended");
+            if n == 1000 {
+                // It leaves a checkpoint, behind which others follow.
+                journal.known().expect("a legal history");
+            }
         }
         let truth = entries(&journal).expect("it reads");
         let image = dir.path().join("image");
@@ -49,6 +61,7 @@ impl Origin {
             journal.close().expect("closed");
         }
         copy(&state, &image);
+        assert!(image.join("journal/checkpoint").exists());
         Self { dir, truth, closed }
     }
 
@@ -59,15 +72,51 @@ impl Origin {
     }
 }
 
+fn begun() -> Draft {
+    let started = RunStarted {
+        operator: "root".to_owned(),
+        version: "0.1.0".to_owned(),
+        boot_id: "b".to_owned(),
+        pid: 1,
+        desired: Digest::of(b""),
+        targets: Vec::new(),
+        jobs: 1,
+        rerun: Vec::new(),
+        no_restart: false,
+        check_health: false,
+        destroy: false,
+    };
+    Draft {
+        at: DateTime::from_timestamp_millis(1_760_000_000_000).expect("a time"),
+        run: RunId(Uuid::from_u128(3)),
+        ctid: None,
+        event: Event::RunStarted(Box::new(started)),
+    }
+}
+
+/// The last of a container's says what is known of it.
 fn draft(dice: &mut Dice) -> Draft {
     let length = dice.below(400);
     let letter = |_| char::from(b'!' + u8::try_from(dice.below(90)).expect("small"));
-    let reason: String = (0..length).map(letter).collect();
+    let message: String = (0..length).map(letter).collect();
     Draft {
         at: DateTime::from_timestamp_millis(1_760_000_000_000).expect("a time"),
         run: RunId(Uuid::from_u128(3)),
         ctid: Ctid::try_from(100 + u32::try_from(dice.below(9)).expect("small")).ok(),
-        event: Event::RunInterrupted { reason },
+        event: Event::StepFailed {
+            step: Step::StartContainer,
+            attempt: 0,
+            failure: Failure {
+                kind: FailureKind::Transient,
+                message,
+                command: None,
+                exit_code: None,
+                output: String::new(),
+                help: None,
+            },
+            retry: false,
+            absent: false,
+        },
     }
 }
 
@@ -137,6 +186,8 @@ struct Tally {
     reported: usize,
     /// The end is missing, and `verify` had said that it may be.
     said: usize,
+    /// Reported only by whoever reads what is damaged; what is known was told, and true.
+    passed_over: usize,
     /// Journals made anew, of so many events; so many were kept, so many can still be read.
     repaired: usize,
     events: usize,
@@ -172,6 +223,37 @@ fn verified(dir: &Path, story: &str) -> Option<VerifyReport> {
     }
 }
 
+/// Asks for all that is known, and for each history: true, as far as the journal reaches, or
+/// refused by name. Whether all that is known was told.
+fn answered(origin: &Origin, journal: &Journal, dir: &Path, story: &str) -> bool {
+    let durable = usize::try_from(journal.reader().durable()).expect("a number");
+    let truth = &origin.truth[..durable];
+    let known = journal.known();
+    let answered = known.is_ok();
+    match known {
+        Ok(known) => {
+            let true_one = Record::of(truth).expect("legal");
+            assert!(
+                known == true_one,
+                "{story}: SILENT: something else is known"
+            );
+        }
+        Err(error) => told(&error, dir, story),
+    }
+    for id in 100..109 {
+        let ctid = Ctid::try_from(id).expect("an id");
+        match journal.entries_of(ctid) {
+            Ok(history) => {
+                let of_it = |entry: &&Entry| entry.ctid.is_none_or(|found| found == ctid);
+                let same = history.iter().eq(truth.iter().filter(of_it));
+                assert!(same, "{story}: SILENT: another history of {id}");
+            }
+            Err(error) => told(&error, dir, story),
+        }
+    }
+    answered
+}
+
 fn case(origin: &Origin, seed: usize, tally: &Mutex<Tally>) {
     let mut dice = Dice::new(seed);
     let home = origin.copy();
@@ -194,9 +276,21 @@ fn case(origin: &Origin, seed: usize, tally: &Mutex<Tally>) {
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let journal = Journal::open_existing(dir)?;
         let journal = journal.unwrap_or_else(|| panic!("{story}: no journal any more"));
-        entries(&journal)
+        let answered = answered(origin, &journal, dir, &story);
+        Ok((answered, entries(&journal)))
     }));
-    let read = opened.unwrap_or_else(|_| panic!("{story}: a panic"));
+    let opened = opened.unwrap_or_else(|_| panic!("{story}: a panic"));
+    let (answered, read) = match opened {
+        Ok((answered, read)) => (answered, read),
+        Err(error) => (false, Err(error)),
+    };
+    if answered && read.is_err() {
+        let report = verified(dir, &story);
+        assert!(
+            report.is_none_or(|report| report.problem.is_some()),
+            "{story}: SILENT: verify calls it whole"
+        );
+    }
     let whole = report
         .as_ref()
         .is_some_and(|report| report.problem.is_none());
@@ -213,7 +307,10 @@ fn case(origin: &Origin, seed: usize, tally: &Mutex<Tally>) {
     }
     let mut tally = tally.lock().expect("a tally");
     match read {
-        Err(_) => tally.reported += 1,
+        Err(_) => {
+            tally.reported += 1;
+            tally.passed_over += usize::from(answered);
+        }
         Ok(found) if found == origin.truth => tally.harmless += 1,
         Ok(found) => {
             assert!(
@@ -299,6 +396,11 @@ fn no_damage_is_silent() {
         "{cases} damages: {} harmless, {} reported, {} of a journal that was not closed with an \
          end missing, as verify says it may be; silent: 0",
         tally.harmless, tally.reported, tally.said
+    );
+    println!(
+        "{} of the reported ones lay in what a checkpoint stands for: what was told to be \
+         known was true, and whoever reads what is damaged reports it",
+        tally.passed_over
     );
     println!(
         "{} journals made anew of {} events: {} kept, {} more can be read",

@@ -68,6 +68,12 @@ impl Life {
         }
         assert!(life.carried, "nothing was compacted");
         life.notes = Note::all(&fs::read(&trace).expect("a trace"));
+        let checkpoint = |note: &&Note| match note {
+            Note::Create { name, .. } => name.starts_with("checkpoint"),
+            _ => false,
+        };
+        let checkpoints = life.notes.iter().filter(checkpoint).count();
+        assert!(checkpoints > 0, "no checkpoint was written");
         life.acknowledge();
         life
     }
@@ -153,6 +159,9 @@ impl Life {
             known.containers, expected.containers,
             "{story}: the containers"
         );
+        let told = journal.known();
+        let told = told.unwrap_or_else(|error| panic!("{story}: {error}"));
+        assert!(told == known, "{story}: a checkpoint says something else");
         let repaired = journal.tail_repaired().is_some();
         // It goes on.
         let next = journal.append(vec![draft()]);
