@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use chrono::DateTime;
-use phoenix::domain::event::{Draft, Entry, Event, Failure, RunStarted};
-use phoenix::domain::ids::{Ctid, Digest, JournalId, RunId};
+use phoenix::domain::event::{Draft, Entry, Event, Failure};
+use phoenix::domain::ids::{Ctid, JournalId, RunId};
 use phoenix::domain::record::Record;
 use phoenix::domain::refusal::FailureKind;
 use phoenix::domain::step::Step;
@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::crash_journal::{copy, directory};
 use crate::witness::all;
+use crate::worlds::session::started;
 
 use super::{Dice, entries, wanted};
 
@@ -73,24 +74,11 @@ impl Origin {
 }
 
 fn begun() -> Draft {
-    let started = RunStarted {
-        operator: "root".to_owned(),
-        version: "0.1.0".to_owned(),
-        boot_id: "b".to_owned(),
-        pid: 1,
-        desired: Digest::of(b""),
-        targets: Vec::new(),
-        jobs: 1,
-        rerun: Vec::new(),
-        no_restart: false,
-        check_health: false,
-        destroy: false,
-    };
     Draft {
         at: DateTime::from_timestamp_millis(1_760_000_000_000).expect("a time"),
         run: RunId(Uuid::from_u128(3)),
         ctid: None,
-        event: Event::RunStarted(Box::new(started)),
+        event: Event::RunStarted(Box::new(started())),
     }
 }
 

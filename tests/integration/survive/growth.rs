@@ -7,8 +7,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use chrono::DateTime;
-use phoenix::domain::event::{Draft, Event, RunStarted, RunTotals};
-use phoenix::domain::ids::{Ctid, Digest, JournalId, RunId};
+use phoenix::domain::event::{Draft, Event, RunTotals};
+use phoenix::domain::ids::{Ctid, JournalId, RunId};
 use phoenix::domain::record::Record;
 use phoenix::journal::{self, Journal, OpenOptions};
 use serde_json::Value;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::crash_journal::{copy, directory};
 use crate::support::Done;
 use crate::witness::{Fleet, LATENCY, Site};
+use crate::worlds::session::started;
 
 use super::{Dice, entries};
 
@@ -181,21 +182,8 @@ fn many_runs(dir: &Path, runs: u128) {
             ctid,
             event,
         };
-        let started = RunStarted {
-            operator: "root".to_owned(),
-            version: "0.1.0".to_owned(),
-            boot_id: "b".to_owned(),
-            pid: 1,
-            desired: Digest::of(b""),
-            targets: Vec::new(),
-            jobs: 1,
-            rerun: Vec::new(),
-            no_restart: false,
-            check_health: false,
-            destroy: false,
-        };
         journal
-            .append(vec![draft(None, Event::RunStarted(Box::new(started)))])
+            .append(vec![draft(None, Event::RunStarted(Box::new(started())))])
             .expect("appended");
         for took_ms in 0..20 {
             let event = Event::ContainerConverged { took_ms };
