@@ -131,8 +131,25 @@ impl LxcHost {
 
 /// Makes a directory with its declared owner and permissions, or gives them to one.
 fn ensure_directory(spec: &DirectorySpec) -> Result<(), HostError> {
-    let path = Path::new(&spec.path);
-    fs::create_dir_all(path).map_err(|error| at("cannot make", path, &error))?;
+    let whole = Path::new(&spec.path);
+    if whole.is_dir() {
+        return own(whole, spec);
+    }
+    // It gets its name once it is whole: an owner that nobody declared is given only here, and a
+    // killed phoenix would leave one that the container cannot enter.
+    let new = images::scratch(whole);
+    let made = || -> std::io::Result<()> {
+        fs::create_dir_all(whole.parent().unwrap_or(whole))?;
+        let _ = fs::remove_dir(&new);
+        fs::create_dir(&new)
+    };
+    made().map_err(|error| at("cannot make", whole, &error))?;
+    own(&new, spec)?;
+    images::rename(&new, whole)
+}
+
+/// Gives a directory its owner and mode.
+fn own(path: &Path, spec: &DirectorySpec) -> Result<(), HostError> {
     if let Some((uid, gid)) = spec.owner {
         std::os::unix::fs::chown(path, Some(uid), Some(gid))
             .map_err(|error| at("cannot give an owner to", path, &error))?;
