@@ -107,34 +107,32 @@ pub(super) fn generation_of(name: &str) -> Option<u32> {
 /// has begun to put one aside, it is put there.
 pub(super) fn remove_other_generations(paths: &Paths) -> Result<(), JournalError> {
     let failed = |error| JournalError::io(&paths.dir, "read", error);
+    let mut changed = false;
     for entry in std::fs::read_dir(&paths.dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let (path, name) = (entry.path(), name.to_string_lossy());
-        if matches!(&*name, "store.new" | "store.copy") {
-            remove_dir(&path)?;
-            continue;
-        }
-        if path == paths.new_checkpoint() {
-            std::fs::remove_file(&path)
-                .map_err(|error| JournalError::io(&path, "removed", error))?;
-            continue;
-        }
-        let Some(generation) = generation_of(&name).filter(|found| *found != paths.generation)
-        else {
-            continue;
-        };
-        let aside = paths.at(generation).aside();
-        let done = if aside.is_dir() {
-            std::fs::rename(&path, aside.join(&*name))
-        } else if path.is_dir() {
-            std::fs::remove_dir_all(&path)
-        } else {
-            std::fs::remove_file(&path)
-        };
-        done.map_err(|error| JournalError::io(&path, "removed", error))?;
+        changed |= put_away(paths, &entry.map_err(failed)?.path())?;
     }
-    sync_dir(&paths.dir)
+    if changed {
+        sync_dir(&paths.dir)?;
+    }
+    Ok(())
+}
+
+/// Removes or puts aside what the journal has no use for; whether it was such.
+fn put_away(paths: &Paths, path: &Path) -> Result<bool, JournalError> {
+    let name = path.file_name().unwrap_or_default();
+    let name = name.to_string_lossy();
+    let aside = match generation_of(&name) {
+        _ if matches!(&*name, "store.new" | "store.copy") || path == paths.new_checkpoint() => None,
+        Some(other) if other != paths.generation => Some(paths.at(other).aside()),
+        _ => return Ok(false),
+    };
+    let done = match aside {
+        Some(aside) if aside.is_dir() => std::fs::rename(path, aside.join(&*name)),
+        _ if path.is_dir() => std::fs::remove_dir_all(path),
+        _ => std::fs::remove_file(path),
+    };
+    done.map_err(|error| JournalError::io(path, "removed", error))?;
+    Ok(true)
 }
 
 /// Removes a directory and all in it, if there is one.

@@ -17,8 +17,10 @@ mod compact;
 mod error;
 mod files;
 mod import;
+mod index;
 mod meta;
 mod open;
+mod pieces;
 mod reader;
 mod record;
 mod repair;
@@ -49,9 +51,10 @@ use crate::domain::event::{Draft, Entry};
 use crate::domain::ids::{Ctid, JournalId};
 use crate::domain::record::Record;
 use chain::{Care, Origin, Totals, Walk};
-use checkpoint::{Checkpoint, Index};
+use checkpoint::Checkpoint;
 use committer::Shared;
 use files::{Lock, Paths};
+use index::Index;
 use meta::Meta;
 use record::{Flaw, Frame, Item};
 use store::Store;
@@ -222,16 +225,16 @@ impl Journal {
     /// When something cannot be read, or cannot have happened.
     pub fn known(&self) -> Result<Record, JournalError> {
         let mut base = self.base();
-        let mut record = base.known().unwrap_or_else(|error| {
-            tracing::debug!(%error, "the checkpoint is of no use");
+        let mut record = base.known().unwrap_or_else(|| {
+            tracing::debug!("the checkpoint is of no use");
             base = Arc::new(Checkpoint::none(self.origin));
             Record::default()
         });
-        let mut index = base.index().clone();
+        let mut between = Index::default();
         let (dir, from) = (&self.paths.dir, base.totals);
         let walk = Walk::from(dir, &self.store, self.origin, Care::Links, from);
         let totals = self.read(walk, &mut |seq, frame| {
-            index.add(seq, frame);
+            between.add(seq, frame);
             for entry in frame.entries().map_err(Trouble::Flaw)? {
                 let folded = record.fold(&entry);
                 folded.map_err(|illegal| Trouble::Error(illegal.into()))?;
@@ -239,7 +242,7 @@ impl Journal {
             Ok(())
         })?;
         if base.is_due(totals.head.seq - from.head.seq) {
-            match self.keep(totals, index, &record) {
+            match self.keep(&base, totals, &between, &record) {
                 Ok(()) => {}
                 // It is read without, as before.
                 Err(error) => tracing::debug!(%error, "no checkpoint was left"),
@@ -248,13 +251,25 @@ impl Journal {
         Ok(record)
     }
 
-    fn keep(&self, totals: Totals, index: Index, known: &Record) -> Result<(), JournalError> {
-        let next =
-            Checkpoint::after(totals, index, known).map_err(|source| JournalError::Unstorable {
-                source: source.into(),
-            })?;
-        next.write(&self.paths, self.origin)?;
-        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    fn keep(
+        &self,
+        base: &Checkpoint,
+        totals: Totals,
+        between: &Index,
+        known: &Record,
+    ) -> Result<(), JournalError> {
+        let next = base.followed_by(self.origin, totals, between, known);
+        let next = next.map_err(|source| JournalError::Unstorable {
+            source: source.into(),
+        })?;
+        let Some(next) = next else {
+            return Ok(());
+        };
+        let paths = &self.paths;
+        files::replace_unsynced(&paths.checkpoint(), &paths.new_checkpoint(), &next)?;
+        if let Some(kept) = Checkpoint::read(paths, &self.store, self.origin, &[]) {
+            *self.base.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(kept);
+        }
         Ok(())
     }
 

@@ -150,11 +150,14 @@ fn start(paths: Paths, lock: Lock, meta: Meta, tuning: Tuning) -> Result<Journal
     let (totals, repaired) = chain::recover(&paths.dir, &store, origin, base.totals, &witnesses)?;
 
     let mut syncer = (tuning.wrap)(Box::new(FileSyncer::open(&paths.store())?));
-    // What a killed phoenix wrote and did not sync is about to be believed.
-    store.flush()?;
-    syncer
-        .sync()
-        .map_err(|error| JournalError::io(&paths.store().join("db"), "synced", error))?;
+    // What a killed phoenix wrote and did not sync is about to be believed. What is anchored was
+    // synced before that was.
+    if anchor.head != totals.head || repaired.is_some() {
+        store.flush()?;
+        syncer
+            .sync()
+            .map_err(|error| JournalError::io(&paths.store().join("db"), "synced", error))?;
+    }
 
     // A phoenix that is killed again and again must not leave the anchor behind for ever.
     if anchor.head != totals.head {

@@ -73,16 +73,16 @@ impl Reader {
             return Ok(());
         }
         let known = self.base.totals.head.seq;
-        let mut next = match ctid {
-            Some(ctid) if after < known => {
-                for seq in self.base.records_of(ctid) {
-                    if seq <= until {
-                        self.read_one(seq, (after, until), ctid, f)?;
-                    }
+        let of_it = ctid.filter(|_| after < known);
+        let indexed = of_it.and_then(|ctid| Some((ctid, self.base.records_of(ctid)?)));
+        let mut next = match indexed {
+            Some((ctid, records)) => {
+                for seq in records.into_iter().filter(|seq| *seq <= until) {
+                    self.read_one(seq, (after, until), ctid, f)?;
                 }
                 known + 1
             }
-            _ => {
+            None => {
                 let first = self.store.last_until(after + 1)?;
                 first.as_ref().map_or(0, |(seq, _)| *seq)
             }
