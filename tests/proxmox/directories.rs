@@ -2,7 +2,7 @@
 //! whenever phoenix or the node's shell is killed.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use serde_json::json;
@@ -106,4 +106,18 @@ pub fn made_two_at_a_time() {
     fleet.ok(&["--jobs", "2", "apply"]);
     check(&fleet, 2, "two at a time");
     fleet.settled();
+}
+
+/// A directory that hands its group on to what is made in it does not change the mode that is
+/// declared.
+pub fn in_one_with_a_set_group_id() {
+    let mut fleet = missing(1);
+    let srv = fleet.site.path("srv");
+    fs::set_permissions(&srv, fs::Permissions::from_mode(0o2755)).expect("set");
+    fleet.hypervisor["shared_volumes"]["own0"]["mode"] = json!("0750");
+    fleet.write();
+    fleet.apply();
+    fleet.settled();
+    let found = fs::metadata(srv.join("made/own0")).expect("a directory");
+    assert_eq!(found.mode() & 0o7777, 0o750);
 }

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         crash::killed_at_any_moment,
         directories::killed_at_every_step,
         directories::made_two_at_a_time,
+        directories::in_one_with_a_set_group_id,
         laws::converges_and_then_does_nothing,
         laws::drift_by_hand_is_found_and_corrected,
         laws::a_changed_declaration_is_one_set_a_container,

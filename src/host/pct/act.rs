@@ -247,7 +247,8 @@ impl PctHost {
     fn ensure_directory(spec: &DirectorySpec) -> Errand {
         let mut errand = Errand::holding(None, 0);
         let owner = spec.owner.map(|(uid, gid)| format!("{uid}:{gid}"));
-        let mode = spec.mode.map(|mode| format!("{mode:04o}"));
+        // Of a directory `chmod` takes set-ID bits away only with a fifth digit.
+        let mode = spec.mode.map(|mode| format!("{mode:05o}"));
         let (owner, mode) = (owner.unwrap_or_default(), mode.unwrap_or_default());
         errand
             .lines

@@ -469,9 +469,9 @@ fn a_directory_is_made_or_given_an_owner_and_a_mode() {
     let done = wanted.node.act("directory", &["9", &path, "7:8", ""], "");
     assert_eq!((done.code, done.said.as_str()), (0, ""));
     assert_eq!(wanted.mode(), Some(0o2750));
-    let done = wanted.node.act("directory", &["9", &path, "", "0750"], "");
+    let done = wanted.node.act("directory", &["9", &path, "", "00700"], "");
     assert_eq!(done.code, 0);
-    assert_eq!(wanted.mode(), Some(0o2750));
+    assert_eq!(wanted.mode(), Some(0o700));
     assert_eq!(wanted.node.read("log"), format!("chown 7:8 -- {path}\n"));
     assert_eq!(wanted.names("srv/a b/new"), ["file"]);
 }
