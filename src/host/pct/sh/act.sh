@@ -26,8 +26,8 @@ live() { sed -n "/^\\[/q; s/^$2: *//p" "$(conf "$1")" 2>/dev/null; }
 marked() { sed '/^\[/q' "$(conf "$1")" | grep -q "^#phoenix made container $1, journal "; }
 runs() { grep -aq "@/var/lib/lxc/$1/command\$" "$sockets"; }
 
-# ID SECONDS: phoenix's lock of a container, or of the host's `directories`. Whatever is started below keeps it, also when
-# phoenix is killed: so the next one finds it, and waits.
+# ID SECONDS: phoenix's lock of a container, or of the host's `directories`. Whatever is started
+# below keeps it, also when phoenix is killed: so the next one finds it, and waits.
 take() {
     : >>"$own/$1.lock" && exec 9<"$own/$1.lock" || fail "cannot make $own/$1.lock"
     flock -w "$2" 9 || fail "phoenix: still at work on $1" 75
@@ -72,7 +72,7 @@ directory() {
         { [ "$new" = "$2" ] || within "$1" mv -T -- "$new" "$2"; } || {
         code=$?
         # What is said last is the reason.
-        [ "$new" = "$2" ] || timeout -k 10 "$1" rmdir -- "$new" 2>/dev/null
+        [ "$new" = "$2" ] || timeout --foreground -k 10 "$1" rmdir -- "$new" 2>/dev/null
         finish "$code"
     }
 }
