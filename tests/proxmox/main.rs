@@ -10,6 +10,7 @@
 
 mod counts;
 mod crash;
+mod directories;
 mod fleet;
 mod laws;
 mod misfits;
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
         crash::what_is_still_at_work_is_waited_for,
         crash::a_destruction_is_killed,
         crash::killed_at_any_moment,
+        directories::killed_at_every_step,
+        directories::made_two_at_a_time,
+        directories::in_one_with_a_set_group_id,
         laws::converges_and_then_does_nothing,
         laws::drift_by_hand_is_found_and_corrected,
         laws::a_changed_declaration_is_one_set_a_container,

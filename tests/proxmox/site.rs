@@ -72,15 +72,20 @@ impl Site {
             "etc/pve/storage.cfg",
             "dir: local\n\tpath /var/lib/vz\n\tcontent iso,vztmpl,backup,rootdir\n\nbtrfs: btr\n\tpath /mnt/btr\n\tcontent rootdir\n",
         );
+        site.install(&PROGRAMS);
+        site.system();
+        site
+    }
+
+    /// Gives the node programs that are this one.
+    pub fn install(&self, programs: &[&str]) {
         let own = std::env::current_exe().expect("this program");
-        for program in PROGRAMS {
-            let link = site.path("bin").join(program);
+        for program in programs {
+            let link = self.path("bin").join(program);
             fs::hard_link(&own, &link)
                 .or_else(|_| fs::copy(&own, &link).map(drop))
                 .expect("a program");
         }
-        site.system();
-        site
     }
 
     /// What every container has in it.

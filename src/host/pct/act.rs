@@ -108,7 +108,7 @@ impl PctHost {
             }
             Action::Discard { source } => Ok(self.discard(ctid, *source)),
             Action::Destroy => Ok(self.destroy(ctid)),
-            Action::EnsureDirectory(spec) => Ok(self.ensure_directory(spec)),
+            Action::EnsureDirectory(spec) => Ok(Self::ensure_directory(spec)),
             Action::Configure { changes, .. } => self.configure(&known, ctid, changes),
             _ => self.on_existing(&known, ctid, action),
         }
@@ -242,26 +242,22 @@ impl PctHost {
         errand
     }
 
-    fn ensure_directory(&self, spec: &DirectorySpec) -> Errand {
+    /// One at a time on a node, also when a killed phoenix's shell is still at it: what is new in
+    /// one place goes by one name until it is whole.
+    fn ensure_directory(spec: &DirectorySpec) -> Errand {
         let mut errand = Errand::holding(None, 0);
-        let path = spec.path.as_str();
+        let owner = spec.owner.map(|(uid, gid)| format!("{uid}:{gid}"));
+        // Of a directory `chmod` takes set-ID bits away only with a fifth digit.
+        let mode = spec.mode.map(|mode| format!("{mode:05o}"));
+        let (owner, mode) = (owner.unwrap_or_default(), mode.unwrap_or_default());
         errand
             .lines
-            .push("loose", ["60", "mkdir", "-p", "--", path]);
-        if let Some((uid, gid)) = spec.owner {
-            let owner = format!("{uid}:{gid}");
-            errand
-                .lines
-                .push("loose", ["60", "chown", &owner, "--", path]);
-        }
-        if let Some(mode) = spec.mode {
-            let mode = format!("{mode:04o}");
-            errand
-                .lines
-                .push("loose", ["60", "chmod", &mode, "--", path]);
-        }
-        errand.more(180);
-        errand.command = format!("mkdir -p {path}");
+            .push("take", ["directories", &LOCK_WAIT.to_string()])
+            .push("directory", ["60", &spec.path, &owner, &mode]);
+        errand.more(LOCK_WAIT);
+        // Nine commands at most.
+        errand.more(600);
+        errand.command = format!("mkdir -p {}", spec.path);
         errand
     }
 

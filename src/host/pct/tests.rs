@@ -1,7 +1,7 @@
 //! The scripts that run on a node, run here on a directory that stands for one.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -410,4 +410,146 @@ fn a_command_is_told_that_its_words_are_utf_8() {
     node.program("pct", "echo \"$LC_ALL $2\"");
     let done = node.act("step", &["9", "pct", "set", "ü"], "");
     assert_eq!(done.said, "C.UTF-8 ü");
+}
+
+/// A directory to be made in one that is missing too, for whoever runs the tests.
+struct Wanted {
+    node: Node,
+    owner: String,
+}
+
+impl Wanted {
+    fn new() -> Self {
+        let node = Node::new();
+        let own = fs::metadata(node.dir.path()).expect("it is there");
+        let owner = format!("{}:{}", own.uid(), own.gid());
+        Self { node, owner }
+    }
+
+    fn words<'a>(&'a self, path: &'a str, mode: &'a str) -> [&'a str; 4] {
+        ["9", path, &self.owner, mode]
+    }
+
+    fn path(&self) -> String {
+        let path = self.node.path("srv/a b/new");
+        path.to_str().expect("a text").to_owned()
+    }
+
+    fn make(&self) -> Done {
+        self.node
+            .act("directory", &self.words(&self.path(), "2750"), "")
+    }
+
+    fn mode(&self) -> Option<u32> {
+        let found = fs::metadata(self.path()).ok()?;
+        found.is_dir().then(|| found.mode() & 0o7777)
+    }
+
+    /// What is in a directory of the node's.
+    fn names(&self, path: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.node.path(path)).expect("a directory");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn a_directory_is_made_or_given_an_owner_and_a_mode() {
+    let wanted = Wanted::new();
+    assert_eq!(wanted.make().code, 0);
+    assert_eq!(wanted.mode(), Some(0o2750));
+    assert_eq!(wanted.names("srv/a b"), ["new"]);
+    // It is there: what is in it stays, and so does what nothing is said of.
+    wanted.node.write("srv/a b/new/file", "");
+    wanted.node.program("chown", "echo chown \"$@\" >>\"$LOG\"");
+    wanted.node.program("mv", "exit 1");
+    let path = wanted.path();
+    let done = wanted.node.act("directory", &["9", &path, "7:8", ""], "");
+    assert_eq!((done.code, done.said.as_str()), (0, ""));
+    assert_eq!(wanted.mode(), Some(0o2750));
+    let done = wanted.node.act("directory", &["9", &path, "", "00700"], "");
+    assert_eq!(done.code, 0);
+    assert_eq!(wanted.mode(), Some(0o700));
+    assert_eq!(wanted.node.read("log"), format!("chown 7:8 -- {path}\n"));
+    assert_eq!(wanted.names("srv/a b/new"), ["file"]);
+}
+
+#[test]
+fn a_directory_has_its_name_only_once_it_is_whole() {
+    for program in ["chown", "chmod", "mv"] {
+        let wanted = Wanted::new();
+        wanted.node.program(program, "kill -KILL 0");
+        let mut lines = Lines::default();
+        let path = wanted.path();
+        lines.push("directory", wanted.words(&path, "2750"));
+        let killed = wanted.node.link().act(lines.text(), &[], LIMIT);
+        assert!(killed.is_err(), "{program}: nobody knows how it ended");
+        assert_eq!(wanted.names("srv/a b"), [".phoenix-pve1.new"], "{program}");
+        fs::remove_file(wanted.node.path(&format!("bin/{program}"))).expect("removed");
+        assert_eq!(wanted.make().code, 0, "{program}");
+        assert_eq!(wanted.mode(), Some(0o2750), "{program}");
+        assert_eq!(wanted.names("srv/a b"), ["new"], "{program}");
+    }
+}
+
+#[test]
+fn of_a_directory_that_cannot_be_made_nothing_is_left() {
+    let wanted = Wanted::new();
+    wanted.node.program("chown", "echo why >&2; exit 1");
+    let done = wanted.make();
+    assert_eq!((done.code, done.said.trim()), (1, "why"));
+    assert!(wanted.names("srv/a b").is_empty());
+    // It takes too long.
+    wanted.node.program("chown", "exec sleep 600");
+    let path = wanted.path();
+    let done = wanted
+        .node
+        .act("directory", &["1", &path, &wanted.owner, ""], "");
+    assert_eq!(done.code, 124);
+    assert!(wanted.names("srv/a b").is_empty());
+    // Something else has the name.
+    let wanted = Wanted::new();
+    wanted.node.write("srv/a b/new", "theirs");
+    let done = wanted.make();
+    assert_ne!(done.code, 0);
+    assert!(done.said.contains("non-directory"), "{}", done.said);
+    assert_eq!(wanted.node.read("srv/a b/new"), "theirs");
+    assert_eq!(wanted.names("srv/a b"), ["new"]);
+    // Somebody has put something into what a killed run left.
+    let wanted = Wanted::new();
+    wanted
+        .node
+        .write("srv/a b/.phoenix-pve1.new/file", "theirs");
+    let done = wanted.make();
+    assert_ne!(done.code, 0);
+    assert!(done.said.contains(".phoenix-pve1.new"), "{}", done.said);
+    assert_eq!(wanted.names("srv/a b"), [".phoenix-pve1.new"]);
+    assert_eq!(wanted.node.read("srv/a b/.phoenix-pve1.new/file"), "theirs");
+}
+
+#[test]
+fn a_directory_is_never_moved_into_one_that_came_to_be_meanwhile() {
+    for (meanwhile, expected) in [
+        ("mkdir \"$new\"", None),
+        ("mkdir \"$new\"; : >\"$new/file\"", Some("file")),
+    ] {
+        let wanted = Wanted::new();
+        let body = format!("new='{}'; {meanwhile}; exec /bin/mv \"$@\"", wanted.path());
+        wanted.node.program("mv", &body);
+        let done = wanted.make();
+        assert_eq!(
+            done.code == 0,
+            expected.is_none(),
+            "{meanwhile}: {}",
+            done.said
+        );
+        assert_eq!(wanted.names("srv/a b"), ["new"], "{meanwhile}");
+        assert_eq!(
+            wanted.names("srv/a b/new"),
+            Vec::from_iter(expected),
+            "{meanwhile}"
+        );
+    }
 }

@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group};
 
-use super::{Node, Outcome, worker};
+use super::{Node, Outcome, files, worker};
 
 pub struct Call {
     /// Nothing for a call that only asks.
@@ -42,7 +42,7 @@ impl Call {
                 words.ends_with(&["--", "true"])
                     || words.iter().any(|word| word.contains("echo receipts"))
             }
-            _ => true,
+            _ => !files::PROGRAMS.contains(&program),
         };
         let number = (!asks).then(|| counted(node));
         let call = Self {
@@ -57,8 +57,8 @@ impl Call {
         let shown = shown.join(" ");
         let label = number.map_or("ask".to_owned(), |number| number.to_string());
         node.note(&format!("{label}\tbegin\t{program}\t{shown}"));
-        let perl = ["pct", "pvesm", "pveam"].contains(&program);
-        let knob = node.knob("call").filter(|_| perl);
+        let slow = !program.starts_with("lxc-");
+        let knob = node.knob("call").filter(|_| slow);
         if let Some(ms) = knob.and_then(|ms| ms.parse().ok()) {
             std::thread::sleep(Duration::from_millis(ms));
         }

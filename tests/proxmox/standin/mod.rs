@@ -2,17 +2,19 @@
 //!
 //! What a command makes of a container is decided by phoenix's own model of one; the texts, the
 //! exit codes, the locks, the workers and what a death in the middle leaves are added here, as
-//! they were recorded of Proxmox VE 8.4.
+//! they were recorded of Proxmox VE 8.4. Where a test asks for it, the node's own `mkdir`, `chown`
+//! and the like are calls of this kind too ([`files`]).
 //!
 //! Knobs are files below `ROOT/standin`: `delay` (ms that a worker takes), `call` (ms that each
-//! `pct`, `pvesm` and `pveam` takes before it does anything), `lock_timeout` (ms), `point`
-//! (`CALL WHERE WHAT`, see [`call`]), `victim` (the process id of phoenix), `edit` (what somebody
-//! else does), `lie` (a command that claims success once), `available` (templates that can be
-//! downloaded). `log` has every call that can change something, and every effect.
+//! `pct`, `pvesm`, `pveam` and program of [`files`] takes before it does anything), `lock_timeout`
+//! (ms), `point` (`CALL WHERE WHAT`, see [`call`]), `victim` (the process id of phoenix), `edit`
+//! (what somebody else does), `lie` (a command that claims success once), `available` (templates
+//! that can be downloaded). `log` has every call that can change something, and every effect.
 
 pub mod call;
 mod clone;
 mod file;
+pub mod files;
 mod inside;
 mod life;
 mod make;
@@ -58,7 +60,8 @@ pub const PROGRAMS: [&str; 5] = ["pct", "pvesm", "pveam", "lxc-attach", "lxc-inf
 pub fn as_a_tool() -> Option<i32> {
     let exe = std::env::current_exe().ok()?;
     let program = exe.file_name()?.to_str()?.to_owned();
-    if !PROGRAMS.contains(&program.as_str()) {
+    let known = [&PROGRAMS[..], &files::PROGRAMS].concat();
+    if !known.contains(&program.as_str()) {
         return None;
     }
     let root = exe.parent()?.parent()?;
@@ -87,7 +90,8 @@ fn run(root: &Path, program: &str) -> Outcome {
         "pvesm" => storage::pvesm(&node, &words),
         "pveam" => storage::pveam(&node, &call, &words),
         "lxc-attach" => inside::attach(&node, &call, &words),
-        _ => inside::info(&node, &words),
+        "lxc-info" => inside::info(&node, &words),
+        _ => files::run(program, &words),
     };
     call.end(&node, &outcome);
     outcome

@@ -26,8 +26,8 @@ live() { sed -n "/^\\[/q; s/^$2: *//p" "$(conf "$1")" 2>/dev/null; }
 marked() { sed '/^\[/q' "$(conf "$1")" | grep -q "^#phoenix made container $1, journal "; }
 runs() { grep -aq "@/var/lib/lxc/$1/command\$" "$sockets"; }
 
-# ID SECONDS: phoenix's lock of a container. Whatever is started below keeps it, also when
-# phoenix is killed: so the next one finds it, and waits.
+# ID SECONDS: phoenix's lock of a container, or of the host's `directories`. Whatever is started
+# below keeps it, also when phoenix is killed: so the next one finds it, and waits.
 take() {
     : >>"$own/$1.lock" && exec 9<"$own/$1.lock" || fail "cannot make $own/$1.lock"
     flock -w "$2" 9 || fail "phoenix: still at work on $1" 75
@@ -35,17 +35,46 @@ take() {
     out=$own/$1.$$.out
     : >"$out"
 }
-# SECONDS COMMAND…: runs it, and ends here if it fails.
-step() {
+# SECONDS COMMAND…: runs it.
+within() {
     seconds=$1
     shift
-    timeout --foreground -k 10 "$seconds" "$@" </dev/null >>"$out" 2>&1 || finish $?
+    timeout --foreground -k 10 "$seconds" "$@" </dev/null >>"$out" 2>&1
 }
-# The same for what may start something that stays.
+# The same, and ends here if it fails.
+step() { within "$@" || finish $?; }
+# The same as `step`, for what may start something that stays.
 loose() {
     seconds=$1
     shift
     timeout --foreground -k 10 "$seconds" "$@" </dev/null >>"$out" 2>&1 9<&- || finish $?
+}
+# SECONDS PATH OWNER MODE: makes a directory, or gives an owner and a mode to one; each is empty
+# where it is to stay. A new one gets its name once it is whole: an owner that nobody declared is
+# given only here, and a killed run would leave one that the container cannot use. Under the lock
+# of the host's directories, and with the node's name: others share what storages of a cluster hold.
+directory() {
+    new=${2%/*}/.phoenix-$node.new
+    within "$1" test -d "$2"
+    case $? in
+    0) new=$2 ;;
+    1)
+        step "$1" mkdir -p -- "${2%/*}/"
+        # A killed run left it. If somebody has put something into it, it is theirs.
+        if within "$1" test -d "$new"; then step "$1" rmdir -- "$new"; fi
+        step "$1" mkdir -- "$new"
+        ;;
+    *) finish $? ;;
+    esac
+    { [ -z "$3" ] || within "$1" chown "$3" -- "$new"; } &&
+        { [ -z "$4" ] || within "$1" chmod "$4" -- "$new"; } &&
+        # Never into what has come to be there meanwhile.
+        { [ "$new" = "$2" ] || within "$1" mv -T -- "$new" "$2"; } || {
+        code=$?
+        # What is said last is the reason.
+        [ "$new" = "$2" ] || timeout --foreground -k 10 "$1" rmdir -- "$new" 2>/dev/null
+        finish "$code"
+    }
 }
 # ID: a backup is waited for, but not here: nothing is to begin on the node when nobody waits for
 # it any more.
