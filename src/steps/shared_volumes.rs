@@ -13,10 +13,13 @@ use crate::domain::setting::{Changes, Key};
 pub(super) fn compare(cx: &Context<'_>) -> Result<Work, Problems> {
     let seen = cx.existing()?;
     let mut work = Work::default();
-    for bind in &cx.desired.binds {
-        work.actions
-            .extend(directory(cx, bind).map(Action::EnsureDirectory));
-    }
+    let binds = cx.desired.binds.iter();
+    let mut directories: Vec<_> = binds.filter_map(|bind| directory(cx, bind)).collect();
+    // One that is in another comes after it: what is made on the way to it is root's, and a
+    // killed run would leave it so, where nobody declared an owner.
+    directories.sort_by(|one, other| one.path.cmp(&other.path));
+    let directories = directories.into_iter().map(Action::EnsureDirectory);
+    work.actions.extend(directories);
     let changes = changes(cx, seen, &mut work)?;
     work.configure(seen, changes);
     Ok(work.settled())

@@ -69,6 +69,20 @@ fn apply_does_what_plan_said_and_then_nothing() {
 }
 
 #[test]
+fn a_directory_in_another_is_made_after_it() {
+    let mut site = Site::new();
+    let paths = ["/srv/media/films/new", "/srv/media"];
+    let mounts = paths.map(|path| json!({ "host_path": path, "container_path": path }));
+    site.change(903, "mount_points", json!(mounts));
+    let plan = site.ok(&["plan", "903"]).out;
+    let made = paths.map(|path| {
+        let place = plan.find(&format!("directory {path}"));
+        place.unwrap_or_else(|| panic!("{path} in {plan}"))
+    });
+    assert!(made[1] < made[0], "{plan}");
+}
+
+#[test]
 fn drift_is_shown_and_exactly_that_is_corrected() {
     let site = Site::new();
     site.apply();
