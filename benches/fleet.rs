@@ -14,9 +14,15 @@ use serde_json::{Map, Value, json};
 const FIRST: usize = 1000;
 const PER_TEMPLATE: usize = 100;
 
-fn container(index: usize) -> Value {
+/// The container of this index, as files name it.
+pub fn id(index: usize) -> String {
+    (FIRST + index).to_string()
+}
+
+/// What every container has; it still needs a template, or a source to be cloned from.
+pub fn basic(index: usize) -> Value {
     let (high, middle, low) = (index / 62_500, index / 250 % 250, index % 250 + 1);
-    let mut container = json!({
+    json!({
         "name": format!("ct{}", FIRST + index),
         "memory_mb": 512,
         "cores": 1,
@@ -28,10 +34,12 @@ fn container(index: usize) -> Value {
             "ip": format!("10.{high}.{middle}.{low}/16"),
             "gw": format!("10.{high}.255.254"),
         },
-        "mac_address": format!("02:00:00:{:02X}:{:02X}:{:02X}", index >> 16, index >> 8 & 255, index & 255),
         "unprivileged": true,
-        "start_at_boot": true,
-    });
+    })
+}
+
+fn container(index: usize) -> Value {
+    let mut container = basic(index);
     let more = if index.is_multiple_of(PER_TEMPLATE) {
         json!({
             "template": "local:vztmpl/debian-12.tar.zst",
@@ -40,11 +48,11 @@ fn container(index: usize) -> Value {
         })
     } else {
         let dependencies: Vec<String> = (!index.is_multiple_of(10))
-            .then(|| (FIRST + index - 1).to_string())
+            .then(|| id(index - 1))
             .into_iter()
             .collect();
         json!({
-            "clone_from_ctid": (FIRST + index / PER_TEMPLATE * PER_TEMPLATE).to_string(),
+            "clone_from_ctid": id(index / PER_TEMPLATE * PER_TEMPLATE),
             "dependencies": dependencies,
             "features": ["web"],
             "application_script": "app.sh",
@@ -52,6 +60,18 @@ fn container(index: usize) -> Value {
             "volumes": [{ "name": "data", "pool": "tank", "size_gb": 1, "mount_point": "/data" }],
         })
     };
+    container["mac_address"] = json!(format!(
+        "02:00:00:{:02X}:{:02X}:{:02X}",
+        index >> 16,
+        index >> 8 & 255,
+        index & 255
+    ));
+    container["start_at_boot"] = json!(true);
+    with(container, more)
+}
+
+/// A container that declares more.
+pub fn with(mut container: Value, more: Value) -> Value {
     if let (Value::Object(container), Value::Object(more)) = (&mut container, more) {
         container.extend(more);
     }
@@ -63,15 +83,26 @@ fn container(index: usize) -> Value {
 /// # Errors
 /// When the files cannot be written.
 pub fn write(count: usize, dir: &Path) -> io::Result<()> {
+    let containers = (0..count).map(|index| (id(index), container(index)));
+    let scripts = ["features/base.sh", "features/web.sh", "app.sh"];
+    configuration(dir, &scripts, containers.collect())
+}
+
+/// Writes a configuration of these containers, with these scripts.
+///
+/// # Errors
+/// When the files cannot be written.
+pub fn configuration(
+    dir: &Path,
+    scripts: &[&str],
+    containers: Map<String, Value>,
+) -> io::Result<()> {
     let (etc, bin) = (dir.join("etc"), dir.join("bin"));
     fs::create_dir_all(&etc)?;
     fs::create_dir_all(bin.join("features"))?;
-    for script in ["features/base.sh", "features/web.sh", "app.sh"] {
+    for script in scripts {
         fs::write(bin.join(script), format!("#!/bin/sh\necho {script}\n"))?;
     }
-    let containers: Map<String, Value> = (0..count)
-        .map(|index| ((FIRST + index).to_string(), container(index)))
-        .collect();
     let lxc = json!({ "lxc_configs": containers });
     fs::write(
         etc.join("phoenix_lxc_configs.json"),

@@ -1,11 +1,12 @@
 //! Fleets to schedule, as configurations: the real one's shape, random ones, and clones of one
 //! container.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+
+use crate::fleet::{basic, configuration, id, with};
 
 /// What a fleet looks like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,8 +19,6 @@ pub enum Shape {
     /// Many short ones, all cloned from one container.
     Clones,
 }
-
-const FIRST: usize = 1000;
 
 /// Numbers that look random, the same ones for the same seed (splitmix64).
 struct Dice(u64);
@@ -43,60 +42,21 @@ impl Dice {
 /// # Errors
 /// When it cannot be written.
 pub fn write(shape: Shape, count: usize, dir: &Path) -> io::Result<()> {
-    let (etc, bin) = (dir.join("etc"), dir.join("bin"));
-    fs::create_dir_all(&etc)?;
-    fs::create_dir_all(bin.join("features"))?;
-    for script in ["features/one.sh", "features/two.sh", "app.sh"] {
-        fs::write(bin.join(script), format!("#!/bin/sh\necho {script}\n"))?;
-    }
     let mut dice = Dice(match shape {
         Shape::Random(seed) => seed,
         Shape::Real | Shape::Clones => 15,
     });
     let mut all = Map::new();
     for index in 0..count {
-        let mut container = basic(index);
         let more = match shape {
             Shape::Real => real(index, count, &mut dice),
             Shape::Random(_) => random(index, &mut dice, &all),
             Shape::Clones => clones(index),
         };
-        for (key, value) in more.as_object().into_iter().flatten() {
-            container[key] = value.clone();
-        }
-        all.insert(id(index), container);
+        all.insert(id(index), with(basic(index), more));
     }
-    let lxc = json!({ "lxc_configs": all });
-    fs::write(
-        etc.join("phoenix_lxc_configs.json"),
-        serde_json::to_vec_pretty(&lxc)?,
-    )?;
-    let hypervisor = json!({ "version": "1.0.0", "mount_point_base": "/mnt" });
-    fs::write(
-        etc.join("phoenix_hypervisor_config.json"),
-        serde_json::to_vec_pretty(&hypervisor)?,
-    )
-}
-
-fn id(index: usize) -> String {
-    (FIRST + index).to_string()
-}
-
-fn basic(index: usize) -> Value {
-    json!({
-        "name": format!("ct{}", FIRST + index),
-        "memory_mb": 512,
-        "cores": 1,
-        "storage_pool": "tank",
-        "storage_size_gb": 8,
-        "network_config": {
-            "name": "eth0",
-            "bridge": "vmbr0",
-            "ip": format!("10.0.{}.{}/16", index / 250, index % 250 + 1),
-            "gw": "10.0.255.254",
-        },
-        "unprivileged": true,
-    })
+    let scripts = ["features/one.sh", "features/two.sh", "app.sh"];
+    configuration(dir, &scripts, all)
 }
 
 fn template() -> Value {

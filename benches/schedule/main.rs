@@ -7,6 +7,9 @@
 
 #[path = "../table/figure.rs"]
 mod figure;
+#[path = "../fleet.rs"]
+#[expect(dead_code, reason = "only a part of it is used here")]
+mod fleet;
 mod fleets;
 mod virtual_time;
 
