@@ -170,7 +170,7 @@ fn to_journal(
     let journal = Journal::open(&options).unwrap_or_else(|error| panic!("{error}"));
     let time = timed(producers, events, &|n| {
         let begun = Instant::now();
-        let appended = journal.append(vec![draft(n)]);
+        let appended = journal.append(&[draft(n)]);
         assert!(black_box(&appended).is_ok(), "{appended:?}");
         note(begun.elapsed());
     });
@@ -279,7 +279,7 @@ fn reading(criterion: &mut Criterion) {
     let open = || Journal::open(&options).unwrap_or_else(|error| panic!("{error}"));
     let journal = open();
     for first in (0..EVENTS).step_by(200) {
-        let appended = journal.append((first..first + 200).map(draft).collect());
+        let appended = journal.append(&(first..first + 200).map(draft).collect::<Vec<_>>());
         assert!(appended.is_ok(), "{appended:?}");
     }
     drop(journal);

@@ -116,8 +116,8 @@ impl Stream {
         let hand = |calls: Vec<Call>| {
             for call in calls {
                 let handed = match call.waits {
-                    true => journal.append(call.drafts),
-                    false => journal.enqueue(call.drafts),
+                    true => journal.append(&call.drafts),
+                    false => journal.enqueue(&call.drafts),
                 };
                 handed.expect("an append");
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::fleet::{basic, configuration, id, with};
+use super::fleet::{basic, configuration, id, with};
 
 /// What a fleet looks like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -68,7 +68,7 @@ fn repair(dir: &Path) -> Result<Option<Repair>, CliError> {
         && let Some(journal) = Journal::open_existing(dir)?
     {
         let lost_through = made.lost.map_or(0, |lost| lost.last);
-        journal.append(vec![Draft {
+        journal.append(&[Draft {
             at: clock::now(),
             run: RunId::NONE,
             ctid: None,

@@ -31,13 +31,13 @@ pub trait Recorder: Sync {
     ///
     /// # Errors
     /// When they are not. Nothing may be done on the strength of them then.
-    fn append(&self, drafts: Vec<Draft>) -> Result<u64, JournalError>;
+    fn append(&self, drafts: &[Draft]) -> Result<u64, JournalError>;
 
     /// Hands events over, to be written before any that are handed over later.
     ///
     /// # Errors
     /// When the recorder has failed before.
-    fn enqueue(&self, drafts: Vec<Draft>) -> Result<u64, JournalError>;
+    fn enqueue(&self, drafts: &[Draft]) -> Result<u64, JournalError>;
 }
 
 /// Time, as the engine needs it.

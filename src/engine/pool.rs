@@ -162,7 +162,7 @@ impl<'a> Pool<'a> {
             drafts.push(draft);
         }
         if !drafts.is_empty()
-            && let Err(error) = self.shared.env.recorder.enqueue(drafts)
+            && let Err(error) = self.shared.env.recorder.enqueue(&drafts)
         {
             state.fatal.get_or_insert(error.into());
         }

@@ -29,14 +29,14 @@ impl<'a> Pen<'a> {
     /// number of the last.
     pub(super) fn write(&mut self, events: Vec<Event>) -> Result<u64, EngineError> {
         let drafts = self.drafts(events);
-        let first = self.env.recorder.append(drafts.clone())?;
+        let first = self.env.recorder.append(&drafts)?;
         self.fold(first, drafts)
     }
 
     /// Writes events that need not be on the disk before those that follow them.
     pub(super) fn note(&mut self, events: Vec<Event>) -> Result<u64, EngineError> {
         let drafts = self.drafts(events);
-        let first = self.env.recorder.enqueue(drafts.clone())?;
+        let first = self.env.recorder.enqueue(&drafts)?;
         self.fold(first, drafts)
     }
 
@@ -73,11 +73,11 @@ impl<'a> Pen<'a> {
 }
 
 impl Recorder for Journal {
-    fn append(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
+    fn append(&self, drafts: &[Draft]) -> Result<u64, JournalError> {
         Journal::append(self, drafts)
     }
 
-    fn enqueue(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
+    fn enqueue(&self, drafts: &[Draft]) -> Result<u64, JournalError> {
         Journal::enqueue(self, drafts)
     }
 }

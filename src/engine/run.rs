@@ -70,7 +70,7 @@ pub fn converge(
 }
 
 fn write(env: &Env<'_>, drafts: Vec<Draft>) -> Result<(), EngineError> {
-    env.recorder.append(drafts.clone())?;
+    env.recorder.append(&drafts)?;
     drafts.iter().for_each(|draft| env.watcher.recorded(draft));
     Ok(())
 }

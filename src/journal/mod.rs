@@ -164,8 +164,8 @@ impl Journal {
     ///
     /// # Errors
     /// When they are not durable. What came before is.
-    pub fn append(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
-        self.shared.append(encode(&drafts)?)
+    pub fn append(&self, drafts: &[Draft]) -> Result<u64, JournalError> {
+        self.shared.append(encode(drafts)?)
     }
 
     /// Queues events, next to each other and in order; they are durable at the latest with the
@@ -173,8 +173,8 @@ impl Journal {
     ///
     /// # Errors
     /// When an event cannot be stored, or writing has failed before.
-    pub fn enqueue(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
-        self.shared.enqueue(encode(&drafts)?)
+    pub fn enqueue(&self, drafts: &[Draft]) -> Result<u64, JournalError> {
+        self.shared.enqueue(encode(drafts)?)
     }
 
     /// Makes everything that was queued durable.

@@ -26,20 +26,20 @@ struct Mortal<'a> {
 }
 
 impl Recorder for Mortal<'_> {
-    fn append(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
+    fn append(&self, drafts: &[Draft]) -> Result<u64, JournalError> {
         let mut guard = self.queued.lock().expect("events");
         let (queued, last) = &mut *guard;
         if !self.bomb.pass() {
             if self.keeps_queued && !queued.is_empty() {
-                self.journal.append(std::mem::take(queued))?;
+                self.journal.append(&std::mem::take(queued))?;
             }
             return Err(JournalError::Closed);
         }
         let waiting = queued.len() as u64;
         let mut all = std::mem::take(queued);
-        all.extend(drafts);
+        all.extend_from_slice(drafts);
         let count = all.len() as u64;
-        let first = self.journal.append(all)?;
+        let first = self.journal.append(&all)?;
         assert_eq!(first, *last + 1, "a gap");
         *last += count;
         if self.bomb.pass() {
@@ -49,14 +49,14 @@ impl Recorder for Mortal<'_> {
         }
     }
 
-    fn enqueue(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
+    fn enqueue(&self, drafts: &[Draft]) -> Result<u64, JournalError> {
         if self.bomb.dead() {
             return Err(JournalError::Closed);
         }
         let mut guard = self.queued.lock().expect("events");
         let (queued, last) = &mut *guard;
         let first = *last + queued.len() as u64 + 1;
-        queued.extend(drafts);
+        queued.extend_from_slice(drafts);
         Ok(first)
     }
 }

@@ -2,6 +2,9 @@
 //! milliseconds that nobody waits for, the same on every machine. `cargo bench --bench schedule`
 //! prints them.
 
+#[path = "../../benches/fleet.rs"]
+#[expect(dead_code, reason = "only a part of it is used here")]
+mod fleet;
 #[path = "../../benches/schedule/fleets.rs"]
 pub mod fleets;
 #[path = "../../benches/schedule/virtual_time.rs"]

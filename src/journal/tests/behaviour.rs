@@ -30,7 +30,7 @@ proptest! {
             }
             let first = expected.len() as u64 + 1;
             expected.extend(as_entries(first, &drafts));
-            let seq = if wait { journal.append(drafts) } else { journal.enqueue(drafts) };
+            let seq = if wait { journal.append(&drafts) } else { journal.enqueue(&drafts) };
             prop_assert_eq!(seq.unwrap(), first);
         }
         prop_assert_eq!(&entries(&journal), &expected);
@@ -65,12 +65,12 @@ fn nothing_is_acknowledged_before_a_real_sync() {
     let journal = open_tuned(dir.path(), probe.tuning());
     let at_open = probe.syncs();
     for n in 1..=5 {
-        journal.append(vec![numbered(n)]).unwrap();
+        journal.append(&[numbered(n)]).unwrap();
         assert_eq!(probe.syncs(), at_open + n);
         assert_eq!(journal.durable_batches(), n);
     }
-    journal.enqueue(vec![numbered(6)]).unwrap();
-    journal.enqueue(vec![numbered(7)]).unwrap();
+    journal.enqueue(&[numbered(6)]).unwrap();
+    journal.enqueue(&[numbered(7)]).unwrap();
     assert_eq!(probe.syncs(), at_open + 5, "enqueue waits for company");
     journal.sync().unwrap();
     journal.sync().unwrap();
@@ -82,7 +82,7 @@ fn nothing_is_acknowledged_before_a_real_sync() {
 fn what_a_killed_process_wrote_is_believed_after_a_sync() {
     let (dir, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let journal = open(dir.path());
-    journal.append(vec![numbered(1)]).unwrap();
+    journal.append(&[numbered(1)]).unwrap();
     copy(dir.path(), killed.path());
     journal.close().unwrap();
     // Only what is anchored is known to be synced.
@@ -98,10 +98,10 @@ fn a_failed_sync_is_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let probe = Probe::default();
     let journal = open_tuned(dir.path(), probe.tuning());
-    journal.append(vec![numbered(1)]).unwrap();
+    journal.append(&[numbered(1)]).unwrap();
     probe.fail(true);
-    journal.enqueue(vec![numbered(2)]).unwrap();
-    let error = journal.append(vec![numbered(3)]).unwrap_err();
+    journal.enqueue(&[numbered(2)]).unwrap();
+    let error = journal.append(&[numbered(3)]).unwrap_err();
     assert!(
         matches!(
             &error,
@@ -115,8 +115,8 @@ fn a_failed_sync_is_the_end() {
     // The disk works again, but what the failed sync should have written may be gone.
     probe.fail(false);
     let syncs = probe.syncs();
-    assert!(journal.append(vec![numbered(4)]).is_err());
-    assert!(journal.enqueue(vec![numbered(5)]).is_err());
+    assert!(journal.append(&[numbered(4)]).is_err());
+    assert!(journal.enqueue(&[numbered(5)]).is_err());
     assert!(journal.sync().is_err());
     assert_eq!(probe.syncs(), syncs);
     // What was acknowledged can be read.
@@ -140,7 +140,7 @@ fn many_producers_share_syncs_and_keep_their_order() {
                 barrier.wait();
                 for n in 0..EACH {
                     let n = 1000 * thread + 2 * n;
-                    journal.append(vec![numbered(n), numbered(n + 1)]).unwrap();
+                    journal.append(&[numbered(n), numbered(n + 1)]).unwrap();
                 }
             });
         }
@@ -178,7 +178,7 @@ fn ten_thousand_queued_events_are_one_batch() {
             event: Event::ContainerUnchanged,
             ..numbered(n)
         };
-        assert_eq!(journal.enqueue(vec![draft]).unwrap(), n);
+        assert_eq!(journal.enqueue(&[draft]).unwrap(), n);
     }
     journal.sync().unwrap();
     assert_eq!(journal.durable_batches(), 1);
@@ -245,7 +245,7 @@ fn the_directory_and_all_in_it_are_private() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("a/state");
     let journal = open(&state);
-    journal.append(vec![numbered(1)]).unwrap();
+    journal.append(&[numbered(1)]).unwrap();
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     for inner in ["", "journal", "journal/store", "journal/store/blobs"] {
         assert_eq!(mode(&state.join(inner)), 0o700, "{inner}");
@@ -279,9 +279,9 @@ fn events_up_to_the_limit_are_kept_and_larger_ones_refused() {
     let frame = serde_json::to_string(&of_length(0).event).unwrap().len();
     let largest = of_length(MAX_EVENT - frame);
     let mixed = vec![numbered(1), largest.clone(), numbered(2), largest];
-    journal.append(mixed.clone()).unwrap();
+    journal.append(&mixed).unwrap();
     let error = journal
-        .append(vec![numbered(3), of_length(MAX_EVENT - frame + 1)])
+        .append(&[numbered(3), of_length(MAX_EVENT - frame + 1)])
         .unwrap_err();
     assert!(
         matches!(
@@ -294,7 +294,7 @@ fn events_up_to_the_limit_are_kept_and_larger_ones_refused() {
         "{error}"
     );
     // A refused event costs no number.
-    assert_eq!(journal.append(vec![numbered(4)]).unwrap(), 5);
+    assert_eq!(journal.append(&[numbered(4)]).unwrap(), 5);
     drop(journal);
     assert_eq!(entries(&open(dir.path()))[..4], as_entries(1, &mixed));
     assert_eq!(
@@ -314,9 +314,9 @@ fn the_anchor_follows_at_its_interval() {
     };
     let journal = open_tuned(dir.path(), tuning);
     for (n, anchored) in (1..=7).zip([0, 0, 3, 3, 3, 6, 6]) {
-        journal.append(vec![numbered(n)]).unwrap();
+        journal.append(&[numbered(n)]).unwrap();
         // The anchor is written after the batch is acknowledged and before the next one.
-        journal.enqueue(vec![]).unwrap();
+        journal.enqueue(&[]).unwrap();
         let report = journal.verify().unwrap();
         let found = report.anchored.unwrap();
         assert!(
@@ -333,7 +333,7 @@ fn the_anchor_follows_at_its_interval() {
 fn an_error_of_the_reader_ends_the_reading() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
-    journal.append((1..=9).map(numbered).collect()).unwrap();
+    journal.append(&many(1..10)).unwrap();
     let mut seen = 0;
     let result = journal.for_each(&mut |_| {
         seen += 1;

@@ -238,13 +238,13 @@ proptest! {
         let mut dir = tempfile::tempdir().unwrap();
         let mut old = vec![b"nonsense".to_vec()];
         let mut journal = open(dir.path());
-        journal.append(Author::knowing(Record::default()).write(1, 300)).unwrap();
+        journal.append(&Author::knowing(Record::default()).write(1, 300)).unwrap();
         for deed in deeds {
             match deed {
                 Deed::Write(seed) => {
                     let mut author = Author::knowing(journal.known().unwrap());
                     for drafts in author.write(seed, 150).chunks(20) {
-                        journal.append(drafts.to_vec()).unwrap();
+                        journal.append(drafts).unwrap();
                     }
                 }
                 Deed::Kill => {
@@ -278,7 +278,7 @@ fn long(dir: &Path, seed: u64) -> Vec<Entry> {
     let journal = open(dir);
     let drafts = Author::knowing(Record::default()).write(seed, 3000);
     for drafts in drafts.chunks(10) {
-        journal.append(drafts.to_vec()).unwrap();
+        journal.append(drafts).unwrap();
     }
     journal.close().unwrap();
     as_entries(1, &drafts)
@@ -298,7 +298,7 @@ fn only_what_no_checkpoint_stands_for_is_read() {
     for _ in 0..7 {
         let drafts = author.write(3, 1);
         all.extend(as_entries(all.len() as u64 + 1, &drafts));
-        journal.append(drafts).unwrap();
+        journal.append(&drafts).unwrap();
     }
     journal.close().unwrap();
     let journal = open(dir.path());

@@ -106,7 +106,7 @@ fn a_record_from_another_journal_is_found() {
     closed_journal(dir.path(), 3);
     let journal = open(other.path());
     for n in [1, 99, 3] {
-        journal.append(vec![numbered(n)]).unwrap();
+        journal.append(&[numbered(n)]).unwrap();
     }
     journal.close().unwrap();
     // It is whole in itself, and stood at the same place there.
@@ -150,7 +150,7 @@ fn a_lost_end_is_found_by_the_anchor() {
 fn crashed(from: &Path, events: u64) -> tempfile::TempDir {
     let journal = open(from);
     for n in 1..=events {
-        journal.append(vec![numbered(n)]).unwrap();
+        journal.append(&[numbered(n)]).unwrap();
     }
     let dir = tempfile::tempdir().unwrap();
     copy(from, dir.path());
@@ -179,7 +179,7 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
         as_entries(1, &(1..=20).map(numbered).collect::<Vec<_>>())
     );
     assert_eq!(journal.tail_repaired(), None);
-    assert_eq!(journal.append(vec![numbered(21)]).unwrap(), 21);
+    assert_eq!(journal.append(&[numbered(21)]).unwrap(), 21);
     let report = journal.verify().unwrap();
     assert_eq!((report.problem, report.anchored), (None, Some(20)));
 }
@@ -187,10 +187,10 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
 /// A batch of several records, of which the middle one did not reach the disk.
 fn torn(origin: &Path) -> (tempfile::TempDir, u64) {
     let journal = open(origin);
-    journal.append((1..=3).map(numbered).collect()).unwrap();
+    journal.append(&many(1..4)).unwrap();
     let before = tempfile::tempdir().unwrap();
     copy(origin, before.path());
-    journal.append((4..=400).map(numbered).collect()).unwrap();
+    journal.append(&many(4..401)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     copy(origin, dir.path());
     // A kill before the batch was acknowledged: the head is the one before.
@@ -223,7 +223,7 @@ fn an_unacknowledged_torn_end_is_cut_off_and_work_goes_on() {
     assert_eq!(repaired.from_seq, hole);
     assert!(repaired.records > 0);
     assert_eq!(entries(&journal).len() as u64, hole - 1);
-    assert_eq!(journal.append(vec![numbered(7)]).unwrap(), hole);
+    assert_eq!(journal.append(&[numbered(7)]).unwrap(), hole);
     journal.close().unwrap();
     let journal = open(dir.path());
     assert_eq!(journal.tail_repaired(), None);
@@ -235,7 +235,7 @@ fn a_hole_with_a_later_batch_behind_it_is_no_torn_end() {
     let origin = tempfile::tempdir().unwrap();
     let journal = open(origin.path());
     for n in 1..=4 {
-        journal.append(vec![numbered(n)]).unwrap();
+        journal.append(&[numbered(n)]).unwrap();
     }
     let dir = tempfile::tempdir().unwrap();
     copy(origin.path(), dir.path());
@@ -317,7 +317,7 @@ fn an_interrupted_creation_is_finished() {
             .and_then(|report| report.problem);
         assert!(problem.is_none_or(|problem| problem.repairable));
         let journal = open(dir.path());
-        assert_eq!(journal.append(vec![numbered(1)]).unwrap(), 1);
+        assert_eq!(journal.append(&[numbered(1)]).unwrap(), 1);
         journal.close().unwrap();
         assert_eq!(report(dir.path()).problem, None);
     }

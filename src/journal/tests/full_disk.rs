@@ -48,7 +48,7 @@ fn command(program: &str, arguments: &[&str], path: &Path) -> bool {
 /// Appends until the journal refuses; how many events it took.
 fn fill(journal: &Journal, from: u64) -> (u64, JournalError) {
     for n in (from..).step_by(50) {
-        if let Err(error) = journal.append((n..n + 50).map(numbered).collect()) {
+        if let Err(error) = journal.append(&many(n..n + 50)) {
             return (n - 1, error);
         }
     }
@@ -71,10 +71,7 @@ fn a_disk_that_fills_up_is_refused_in_time_and_nothing_is_lost() {
     );
     assert!(events > 0);
     assert!(!ballast.exists(), "the ballast is given up");
-    assert!(
-        journal.append(vec![numbered(1)]).is_err(),
-        "it stays refused"
-    );
+    assert!(journal.append(&[numbered(1)]).is_err(), "it stays refused");
     assert!(journal.close().is_err());
     assert!(
         space::free(disk.path()).unwrap() > 4 << 20,
@@ -88,7 +85,7 @@ fn a_disk_that_fills_up_is_refused_in_time_and_nothing_is_lost() {
     let journal = open(&state);
     assert_eq!(entries(&journal).len() as u64, events);
     assert!(matches!(
-        journal.append(vec![numbered(1)]),
+        journal.append(&[numbered(1)]),
         Err(JournalError::NoSpace { .. })
     ));
     drop(journal);

@@ -55,7 +55,7 @@ fn a_journal_of_format_1_is_read_and_gone_on_with() {
     let journal = Journal::open_existing(dir.path()).unwrap().unwrap();
     assert_eq!(entries(&journal), expected);
     assert!(Record::of(&expected).is_ok());
-    let next = journal.append(vec![numbered(1)]).unwrap();
+    let next = journal.append(&[numbered(1)]).unwrap();
     assert_eq!(next, expected.len() as u64 + 1);
     journal.close().unwrap();
     assert_eq!(verify(dir.path()).unwrap().unwrap().problem, None);

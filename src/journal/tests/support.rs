@@ -51,6 +51,10 @@ pub(super) fn numbered(n: u64) -> Draft {
     }
 }
 
+pub(super) fn many(numbers: std::ops::Range<u64>) -> Vec<Draft> {
+    numbers.map(numbered).collect()
+}
+
 pub(super) fn number(entry: &Entry) -> u64 {
     match &entry.event {
         Event::ContainerConverged { took_ms } => *took_ms,
@@ -87,7 +91,7 @@ pub(super) fn as_entries(first: u64, drafts: &[Draft]) -> Vec<Entry> {
 pub(super) fn closed_journal(dir: &Path, events: u64) {
     let journal = open(dir);
     for n in 1..=events {
-        assert_eq!(journal.append(vec![numbered(n)]).unwrap(), n);
+        assert_eq!(journal.append(&[numbered(n)]).unwrap(), n);
     }
     journal.close().unwrap();
 }

@@ -46,11 +46,11 @@ impl Origin {
         });
         let journal = journal.expect("a journal");
         let mut dice = Dice::new(usize::from(closed));
-        journal.append(vec![begun()]).expect("appended");
+        journal.append(&[begun()]).expect("appended");
         for n in 0..1300 {
             let many = if n % 100 == 0 { 90 } else { 1 };
-            let drafts = (0..many).map(|_| draft(&mut dice)).collect();
-            journal.append(drafts).expect("appended");
+            let drafts: Vec<Draft> = (0..many).map(|_| draft(&mut dice)).collect();
+            journal.append(&drafts).expect("appended");
             if n == 1000 {
                 // It leaves a checkpoint, behind which others follow.
                 journal.known().expect("a legal history");

@@ -183,18 +183,16 @@ fn many_runs(dir: &Path, runs: u128) {
             event,
         };
         journal
-            .append(vec![draft(None, Event::RunStarted(Box::new(started())))])
+            .append(&[draft(None, Event::RunStarted(Box::new(started())))])
             .expect("appended");
         for took_ms in 0..20 {
             let event = Event::ContainerConverged { took_ms };
             journal
-                .append(vec![draft(Some(ctid), event)])
+                .append(&[draft(Some(ctid), event)])
                 .expect("appended");
         }
         let finished = Event::RunFinished(RunTotals::default());
-        journal
-            .append(vec![draft(None, finished)])
-            .expect("appended");
+        journal.append(&[draft(None, finished)]).expect("appended");
     }
     journal.close().expect("closed");
 }

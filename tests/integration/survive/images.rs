@@ -164,7 +164,7 @@ impl Life {
         assert!(told == known, "{story}: a checkpoint says something else");
         let repaired = journal.tail_repaired().is_some();
         // It goes on.
-        let next = journal.append(vec![draft()]);
+        let next = journal.append(&[draft()]);
         assert_eq!(
             next.unwrap_or_else(|error| panic!("{story}: {error}")),
             last + 1

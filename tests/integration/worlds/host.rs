@@ -259,13 +259,13 @@ impl<'a> MemoryRecorder<'a> {
         }
     }
 
-    fn number(&self, queued: &mut Vec<Entry>, drafts: Vec<Draft>) -> u64 {
+    fn number(&self, queued: &mut Vec<Entry>, drafts: &[Draft]) -> u64 {
         let written = self.written.lock().expect("events");
         let last = queued
             .last()
             .or(written.last())
             .map_or(0, |entry| entry.seq);
-        for (draft, seq) in drafts.into_iter().zip(last + 1..) {
+        for (draft, seq) in drafts.iter().cloned().zip(last + 1..) {
             let Draft {
                 at,
                 run,
@@ -285,7 +285,7 @@ impl<'a> MemoryRecorder<'a> {
 }
 
 impl Recorder for MemoryRecorder<'_> {
-    fn append(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
+    fn append(&self, drafts: &[Draft]) -> Result<u64, JournalError> {
         let mut queued = self.queued.lock().expect("events");
         if !self.bomb.pass() {
             if self.keeps_queued {
@@ -312,7 +312,7 @@ impl Recorder for MemoryRecorder<'_> {
         }
     }
 
-    fn enqueue(&self, drafts: Vec<Draft>) -> Result<u64, JournalError> {
+    fn enqueue(&self, drafts: &[Draft]) -> Result<u64, JournalError> {
         if self.bomb.dead() {
             return Err(JournalError::Closed);
         }
