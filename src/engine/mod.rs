@@ -1,7 +1,6 @@
 //! Makes the world what is declared: composes plan, host and journal. The only loop; `apply` and
 //! `resume` are both this.
 
-mod busy;
 mod look;
 mod pool;
 mod reconcile;

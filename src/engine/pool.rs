@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::look::pending_source;
 use super::reconcile::{Done, Shared, Source, reconcile};
 use super::{ContainerOutcome, EngineError};
+use crate::domain::desired::DesiredContainer;
 use crate::domain::event::Event;
 use crate::domain::ids::Ctid;
+use crate::domain::observed::ObservedWorld;
 use crate::domain::record::Record;
 use crate::plan::{Graph, Pending, Schedule, Turn};
 
@@ -205,4 +206,13 @@ impl Drop for OnLoan<'_, '_> {
     fn drop(&mut self) {
         self.release();
     }
+}
+
+/// The container that a container is about to be cloned from, if it is yet to be made.
+fn pending_source(world: &ObservedWorld, desired: &DesiredContainer) -> Option<Ctid> {
+    let exists = world
+        .containers
+        .get(&desired.ctid)
+        .is_some_and(|seen| !seen.half_created());
+    desired.clone_source().filter(|_| !exists)
 }

@@ -1,8 +1,5 @@
 //! A run from its beginning to its end.
 
-use std::sync::RwLock;
-
-use super::busy::Busy;
 use super::pool;
 use super::reconcile::Shared;
 use super::{Begin, ContainerOutcome, EngineError, Env, Run, Summary};
@@ -25,14 +22,7 @@ pub fn converge(
 ) -> Result<Summary, EngineError> {
     let graph = Graph::of(env.desired, &run.targets)?;
     write(env, beginning(env, run, record, &seen.host.boot_id))?;
-    let shared = Shared {
-        env,
-        run: run.id,
-        options: &run.options,
-        lent: record.sources_of_broken_clones(),
-        busy: Busy::default(),
-        world: RwLock::new(seen),
-    };
+    let shared = Shared::new(env, run.id, &run.options, record, seen);
     let done = pool::work(&shared, &graph, record, run.jobs)?;
 
     let outcomes: Vec<_> = done.outcomes.into_iter().collect();

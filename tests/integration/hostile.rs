@@ -32,7 +32,7 @@ fn bounded(session: &Session) -> Result<(), TestCaseError> {
 }
 
 /// What failed is named, and what needs it was skipped, and nothing else was.
-fn honest(
+pub fn honest(
     session: &Session,
     desired: &DesiredState,
     summary: &Summary,

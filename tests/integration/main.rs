@@ -14,6 +14,7 @@ mod coverage;
 mod crash;
 mod crash_journal;
 mod deaths;
+mod foretold;
 mod hostile;
 mod kill;
 mod laws;
