@@ -120,7 +120,7 @@ pub(super) struct HeadFile {
 impl HeadFile {
     /// What it says, if it is whole.
     pub(super) fn read(paths: &Paths, genesis: &Hash) -> Option<Head> {
-        Head::from_bytes(&std::fs::read(paths.head()).ok()?, genesis)
+        Head::from_bytes(&files::read(&paths.head()).ok()??, genesis)
     }
 
     /// Opens it for writing. Without it the journal works too: it sees less of what was lost.
@@ -131,6 +131,7 @@ impl HeadFile {
                 .write(true)
                 .create(true)
                 .truncate(false)
+                .custom_flags(files::WITHOUT_WAITING)
                 .mode(0o600)
                 .open(path)
         };

@@ -7,6 +7,7 @@
 //! that it ends with stands in the store, whole, with the hash that it names; and a part of it
 //! only if the hash of that is right. Everything else is as if there were none.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::ops::Range;
 
@@ -14,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::anchor::Head;
 use super::chain::{Origin, Totals};
-use super::files::Paths;
+use super::files::{self, Paths};
 use super::index::{self, Index, RUNS};
 use super::pieces::{self, Body};
 use super::record::Frame;
@@ -87,15 +88,17 @@ impl Checkpoint {
         origin: Origin,
         witnesses: &[Head],
     ) -> Option<Self> {
-        let found = Self::open(File::open(paths.checkpoint()).ok()?, origin)?;
-        let behind = witnesses
-            .iter()
-            .filter(|witness| witness.seq < found.totals.head.seq);
-        let stands = [&found.totals.head].into_iter().chain(behind).all(|head| {
-            // Where the chain begins there is no record.
-            *head == origin.start || stands(store, origin, *head)
-        });
-        stands.then_some(found)
+        let found = Self::open(files::open_regular(&paths.checkpoint()).ok()?, origin)?;
+        let end = found.totals.head;
+        // Where the chain begins there is no record.
+        let stands = |head: Head| head == origin.start || stands(store, origin, head);
+        let agrees = |witness: &Head| match witness.seq.cmp(&end.seq) {
+            Ordering::Less => stands(*witness),
+            Ordering::Equal => *witness == end,
+            // What follows is walked over.
+            Ordering::Greater => true,
+        };
+        (stands(end) && witnesses.iter().all(agrees)).then_some(found)
     }
 
     fn open(file: File, origin: Origin) -> Option<Self> {

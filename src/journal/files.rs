@@ -39,9 +39,38 @@ pub(super) fn replace_unsynced(
     std::fs::rename(temporary, path).map_err(|error| JournalError::io(path, "written", error))
 }
 
+/// Opens a regular file to be read. A pipe would make phoenix wait for whoever writes into it.
+pub(super) fn open_regular(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(WITHOUT_WAITING);
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::other("it is not a regular file")),
+    }
+}
+
+/// The flag by which the opening of a pipe waits for nobody.
+pub(super) const WITHOUT_WAITING: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+
+/// Whether something is there. What cannot be looked at is not taken for nothing.
+pub(super) fn is_there(path: &Path) -> Result<bool, JournalError> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+        // A link leads to something.
+        Ok(_) => path.metadata().map(|_| true),
+    }
+    .map_err(|error| JournalError::io(path, "looked at", error))
+}
+
 /// The content of a file; none: there is none.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, JournalError> {
-    match std::fs::read(path) {
+    let content = open_regular(path).and_then(|mut file| {
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map(|_| content)
+    });
+    match content {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(JournalError::io(path, "read", error)),
@@ -207,6 +236,7 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
+            .custom_flags(WITHOUT_WAITING)
             .mode(0o600);
         let mut file = options
             .open(&path)

@@ -33,7 +33,7 @@ pub struct Identity {
 /// When there is a journal, the events do not follow each other, or the disk refuses.
 pub fn import(dir: &Path, identity: &Identity, entries: &[Entry]) -> Result<(), JournalError> {
     let paths = Paths::new(dir);
-    if paths.dir.exists() {
+    if files::is_there(&paths.dir)? {
         return Err(JournalError::Exists { dir: paths.dir });
     }
     let new = Paths {

@@ -10,6 +10,7 @@
 //! - no clock is read here and nothing of an event is interpreted.
 
 mod anchor;
+mod before;
 mod chain;
 mod checkpoint;
 mod committer;

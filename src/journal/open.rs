@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 
 use super::Journal;
 use super::anchor::{ANCHOR_EVERY, Anchor, Head, HeadFile};
-use super::chain::{self, Origin};
+use super::before::Before;
+use super::chain::{self, Origin, Repaired, Totals};
 use super::checkpoint::Checkpoint;
 use super::committer::{Committer, Shared};
 use super::error::JournalError;
@@ -15,6 +16,7 @@ use super::files::{self, Lock, Paths};
 use super::meta::Meta;
 use super::space::{MIN_FREE, Space};
 use super::store::{FileSyncer, Store, Syncer};
+use super::verify::on_copy;
 use crate::domain::ids::JournalId;
 
 /// Which journal to open, and what it becomes if it is created.
@@ -52,7 +54,7 @@ impl Default for Tuning {
 
 pub(super) fn open(options: &OpenOptions<'_>, tuning: Tuning) -> Result<Journal, JournalError> {
     let paths = Paths::new(options.dir);
-    if !paths.dir.exists() {
+    if !files::is_there(&paths.dir)? {
         files::make_dir(&paths.dir)?;
         files::sync_dir(options.dir)?;
         options.dir.parent().map_or(Ok(()), files::sync_dir)?;
@@ -74,7 +76,7 @@ pub(super) fn open(options: &OpenOptions<'_>, tuning: Tuning) -> Result<Journal,
 
 pub(super) fn open_existing(dir: &Path, tuning: Tuning) -> Result<Option<Journal>, JournalError> {
     let paths = Paths::new(dir);
-    if !paths.dir.exists() {
+    if !files::is_there(&paths.dir)? {
         return Ok(None);
     }
     let lock = Lock::take(&paths.dir)?;
@@ -109,7 +111,7 @@ fn create(paths: &Paths, options: &OpenOptions<'_>) -> Result<Meta, JournalError
 /// Creation goes in this order: `meta.json`, the store, the anchor. Only then is anything
 /// recorded, so that without an anchor the store is empty, and without a store there is no anchor.
 fn finish_creation(paths: &Paths, origin: &Origin) -> Result<(Store, Anchor), JournalError> {
-    if !paths.store().exists() {
+    if !files::is_there(&paths.store())? {
         Store::create(&paths.dir, &paths.new_store(), &paths.store(), |_| Ok(()))?;
     }
     let store = Store::open(&paths.dir, &paths.store())?;
@@ -133,21 +135,29 @@ fn start(paths: Paths, lock: Lock, meta: Meta, tuning: Tuning) -> Result<Journal
     let space = Space::new(&paths.dir, tuning.min_free);
     space.settle()?;
     let origin = meta.origin(&paths)?;
-    let (store, mut anchor) = match Anchor::read(&paths)? {
+    let head = HeadFile::read(&paths, &origin.genesis);
+    let (mut anchor, opened) = match Anchor::read(&paths)? {
         // Only the first store is made in steps; every other is whole before it is ours.
-        None if paths.generation == 0 => finish_creation(&paths, &origin)?,
+        None if paths.generation == 0 => {
+            let (store, anchor) = finish_creation(&paths, &origin)?;
+            (anchor, believe(&paths, store, origin, &[anchor.head])?)
+        }
         None => return Err(missing_anchor(&paths)),
-        Some(_) if !paths.store().exists() => {
+        Some(_) if !files::is_there(&paths.store())? => {
             let what = "the store is missing";
             return Err(JournalError::corrupt(&paths.dir, what, None));
         }
-        Some(anchor) => (Store::open(&paths.dir, &paths.store())?, anchor),
+        Some(anchor) => {
+            let witnesses: Vec<Head> = [anchor.head].into_iter().chain(head).collect();
+            (anchor, open_store(&paths, origin, &witnesses)?)
+        }
     };
-    let head = HeadFile::read(&paths, &origin.genesis);
-    let witnesses: Vec<Head> = [anchor.head].into_iter().chain(head).collect();
-    let base = Checkpoint::read(&paths, &store, origin, &witnesses)
-        .unwrap_or_else(|| Checkpoint::none(origin));
-    let (totals, repaired) = chain::recover(&paths.dir, &store, origin, base.totals, &witnesses)?;
+    let Opened {
+        store,
+        base,
+        totals,
+        repaired,
+    } = opened;
 
     let mut syncer = (tuning.wrap)(Box::new(FileSyncer::open(&paths.store())?));
     // What a killed phoenix wrote and did not sync is about to be believed. What is anchored was
@@ -201,6 +211,57 @@ fn start(paths: Paths, lock: Lock, meta: Meta, tuning: Tuning) -> Result<Journal
         committer: Some(thread),
         store,
         _lock: lock,
+    })
+}
+
+/// A store of which it is known how far it can be believed.
+struct Opened {
+    store: Store,
+    base: Checkpoint,
+    totals: Totals,
+    repaired: Option<Repaired>,
+}
+
+/// Opens the store. One that is found damaged is left as it was.
+fn open_store(paths: &Paths, origin: Origin, witnesses: &[Head]) -> Result<Opened, JournalError> {
+    let (dir, store) = (&paths.dir, paths.store());
+    let before = Before::of(&store)?;
+    let opened = Store::open(dir, &store);
+    let opens = opened.is_ok();
+    let damage = match opened.and_then(|store| believe(paths, store, origin, witnesses)) {
+        Err(damage @ JournalError::Corrupt { .. }) => damage,
+        believed => return believed,
+    };
+    before.restore()?;
+    // Where sled gave up its snapshots may be what is damaged. Without them it believes what its
+    // log says, and cuts that off at the first damage: so that is tried on a copy.
+    let whole = |copy: &Path| {
+        let copy = Store::open_by_its_log(dir, copy)?;
+        believe(paths, copy, origin, witnesses).map(drop)
+    };
+    if opens || on_copy(paths, whole).is_err() {
+        return Err(damage);
+    }
+    tracing::warn!(store = %store.display(), "opened without the store's snapshots");
+    let store = Store::open_by_its_log(dir, &store)?;
+    believe(paths, store, origin, witnesses)
+}
+
+/// Holds a store against what is known of it.
+fn believe(
+    paths: &Paths,
+    store: Store,
+    origin: Origin,
+    witnesses: &[Head],
+) -> Result<Opened, JournalError> {
+    let base = Checkpoint::read(paths, &store, origin, witnesses)
+        .unwrap_or_else(|| Checkpoint::none(origin));
+    let (totals, repaired) = chain::recover(&paths.dir, &store, origin, base.totals, witnesses)?;
+    Ok(Opened {
+        store,
+        base,
+        totals,
+        repaired,
     })
 }
 

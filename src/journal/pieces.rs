@@ -22,6 +22,8 @@ const HASH: usize = 32;
 const LENGTH: usize = 8;
 /// Bytes of a piece; of the last, at most.
 const PIECE: usize = 16 * 1024;
+/// No body is larger: what is known of a million containers is not.
+const LARGEST: usize = 1 << 31;
 
 /// The body of such a file.
 #[derive(Debug)]
@@ -58,8 +60,8 @@ pub(super) fn open<const HEAD: usize>(scope: &Sha256, file: File) -> Option<([u8
     let length = usize::try_from(u64::from_be_bytes(*length.first_chunk()?)).ok()?;
     let hashes = HASH.checked_mul(length.div_ceil(PIECE))?;
     let start = fixed.len().checked_add(hashes)?;
-    // Before so much memory is asked for.
-    if start.checked_add(length)? != whole {
+    // Before so much memory is asked for; a file may have holes.
+    if length > LARGEST || start.checked_add(length)? != whole {
         return None;
     }
     let (found, head) = (*found, *head);

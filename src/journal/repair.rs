@@ -11,7 +11,7 @@ use super::open::nothing_there;
 use super::record::Frame;
 use super::salvage::{self, Candidate, Salvage};
 use super::store::Store;
-use super::verify::{VerifyReport, examine, on_copy};
+use super::verify::{VerifyReport, examine, opened_copy};
 use super::{Care, Walk};
 
 /// What was done.
@@ -44,7 +44,7 @@ pub struct Repairing {
 /// by that: the journal is as it was, and repair can be run again.
 pub fn repair(dir: &Path) -> Result<Option<Repair>, JournalError> {
     let paths = Paths::new(dir);
-    if !paths.dir.exists() {
+    if !files::is_there(&paths.dir)? {
         return Ok(None);
     }
     let _lock = Lock::take(&paths.dir)?;
@@ -80,8 +80,8 @@ fn salvaged(paths: &Paths, meta: &Meta) -> Result<Found, JournalError> {
     let paths = paths.at(meta.generation);
     let origin = meta.origin(&paths)?;
     let mut candidates = Vec::new();
-    if paths.store().is_dir() {
-        let whole = on_copy(&paths, |store| {
+    if files::is_there(&paths.store())? {
+        let whole = opened_copy(&paths, |store| {
             let Ok(store) = store else { return Ok(false) };
             let report = examine(&paths, meta, origin, &store);
             let usable =

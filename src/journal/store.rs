@@ -55,21 +55,18 @@ pub(super) struct Store {
 }
 
 impl Store {
+    /// Opens sled's directory `store` of the journal in `dir` without sled's snapshots: they only
+    /// save it the reading of its log. What it makes of that is to be checked, and where the log
+    /// is damaged it is cut off there: what stands behind is lost.
+    pub(super) fn open_by_its_log(dir: &Path, store: &Path) -> Result<Self, JournalError> {
+        remove_snapshots(store, "")?;
+        Self::open(dir, store)
+    }
+
     /// Opens sled's directory `store` of the journal in `dir`, or makes it.
     pub(super) fn open(dir: &Path, store: &Path) -> Result<Self, JournalError> {
         // sled reads one that it had not finished writing as if it had.
         remove_snapshots(store, UNFINISHED)?;
-        match Self::attempt(dir, store) {
-            // They only save it the reading of its log; what it makes of that is checked by us.
-            Err(JournalError::Corrupt { .. }) if remove_snapshots(store, "")? > 0 => {
-                tracing::warn!(store = %store.display(), "opened without the store's snapshots");
-                Self::attempt(dir, store)
-            }
-            opened => opened,
-        }
-    }
-
-    fn attempt(dir: &Path, store: &Path) -> Result<Self, JournalError> {
         // No thread of sled's writes between our flush and our sync.
         let config = sled::Config::new()
             .path(store)
@@ -215,21 +212,19 @@ impl Iterator for Records<'_> {
 /// How sled's snapshots end that are being written.
 const UNFINISHED: &str = ".generating";
 
-/// Removes sled's snapshots whose names end so; how many.
-fn remove_snapshots(store: &Path, ending: &str) -> Result<usize, JournalError> {
+/// Removes sled's snapshots whose names end so.
+fn remove_snapshots(store: &Path, ending: &str) -> Result<(), JournalError> {
     let Ok(entries) = std::fs::read_dir(store) else {
-        return Ok(0);
+        return Ok(());
     };
-    let mut removed = 0;
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(ending) {
             std::fs::remove_file(&path)
                 .map_err(|error| JournalError::io(&path, "removed", error))?;
-            removed += 1;
         }
     }
-    Ok(removed)
+    Ok(())
 }
 
 /// sled panics on some kinds of damage.

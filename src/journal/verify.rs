@@ -65,7 +65,7 @@ pub struct Problem {
 /// wrong with its content is in the report.
 pub fn verify(dir: &Path) -> Result<Option<VerifyReport>, JournalError> {
     let paths = Paths::new(dir);
-    if !paths.dir.exists() {
+    if !files::is_there(&paths.dir)? {
         return Ok(None);
     }
     let _lock = Lock::take(&paths.dir)?;
@@ -74,7 +74,7 @@ pub fn verify(dir: &Path) -> Result<Option<VerifyReport>, JournalError> {
     };
     let paths = paths.at(meta.generation);
     let origin = meta.origin(&paths)?;
-    if !paths.store().exists() {
+    if !files::is_there(&paths.store())? {
         return match Anchor::read(&paths)? {
             // Its creation was interrupted: nothing was ever recorded.
             None if paths.generation == 0 => Ok(None),
@@ -85,23 +85,39 @@ pub fn verify(dir: &Path) -> Result<Option<VerifyReport>, JournalError> {
             )),
         };
     }
-    on_copy(&paths, |store| examine(&paths, &meta, origin, &store?)).map(Some)
+    opened_copy(&paths, |store| examine(&paths, &meta, origin, &store?)).map(Some)
 }
 
-/// Looks at a copy of the store: sled changes what it opens, and cuts its log off where that is
+/// Opens a copy of the store: sled changes what it opens, and cuts its log off where that is
 /// damaged, and with it what could still be read behind.
-pub(super) fn on_copy<T>(
+pub(super) fn opened_copy<T>(
     paths: &Paths,
     look: impl FnOnce(Result<Store, JournalError>) -> Result<T, JournalError>,
 ) -> Result<T, JournalError> {
+    on_copy(paths, |copy| {
+        look(match Store::open(&paths.dir, copy) {
+            // Its snapshots may be what is damaged. The copy is not what it was any more.
+            Err(JournalError::Corrupt { .. }) => files::remove_dir(copy)
+                .and_then(|()| files::copy_tree(&paths.store(), copy))
+                .and_then(|()| Store::open_by_its_log(&paths.dir, copy)),
+            opened => opened,
+        })
+    })
+}
+
+/// Does something with a copy of the store's directory.
+pub(super) fn on_copy<T>(
+    paths: &Paths,
+    f: impl FnOnce(&Path) -> Result<T, JournalError>,
+) -> Result<T, JournalError> {
     let copy = paths.dir.join("store.copy");
     files::remove_dir(&copy)?;
-    let looked = Space::new(&paths.dir, MIN_FREE)
+    let done = Space::new(&paths.dir, MIN_FREE)
         .check(files::disk_usage(&paths.store())?)
         .and_then(|()| files::copy_tree(&paths.store(), &copy))
-        .and_then(|()| look(Store::open(&paths.dir, &copy)));
+        .and_then(|()| f(&copy));
     files::remove_dir(&copy)?;
-    looked
+    done
 }
 
 /// Verifies a store that is open.

@@ -391,3 +391,23 @@ fn an_altered_anchor_behind_a_checkpoint_is_found() {
         .expect("it was believed");
     assert_eq!(what(&error).0, "not what was recorded as durable");
 }
+
+#[test]
+fn an_anchor_that_names_another_record_where_the_checkpoint_ends_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    long(dir.path(), 5);
+    // There the checkpoint ends, too.
+    let journal = open(dir.path());
+    assert_eq!(journal.records_read(), 1);
+    journal.close().unwrap();
+    let anchor = dir.path().join("journal/anchor.json");
+    let text = std::fs::read_to_string(&anchor).unwrap();
+    let (before, hash) = text.split_once("\"head\":\"").unwrap();
+    let other = if hash.starts_with('0') { "1" } else { "0" };
+    let altered = format!("{before}\"head\":\"{other}{}", &hash[1..]);
+    std::fs::write(&anchor, altered).unwrap();
+    let error = Journal::open(&options(dir.path()))
+        .err()
+        .expect("it was believed");
+    assert_eq!(what(&error).0, "not what was recorded as durable");
+}

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::error::JournalError;
 use super::super::meta;
 use super::super::record::{FORMAT, Frame};
-use super::super::{Journal, VerifyReport, verify};
+use super::super::{Journal, Repair, VerifyReport, repair, verify};
 use super::support::*;
 
 fn refused(dir: &Path) -> JournalError {
@@ -333,4 +333,75 @@ fn records_carry_the_format() {
         Frame::new(1, &bytes).unwrap().entries().unwrap(),
         as_entries(1, &[numbered(1)])
     );
+}
+
+/// Looking at a damaged journal must not make it worse: sled, when it opens its log, fills with
+/// zeros what stands behind a damage.
+#[test]
+fn a_store_that_is_refused_is_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    for n in 0..60 {
+        journal.append(&many(10 * n + 1..10 * n + 11)).unwrap();
+    }
+    journal.close().unwrap();
+    let used = std::fs::read(dir.path().join("journal/store/db")).unwrap();
+    let used = used.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    let mut refusals = 0;
+    for part in 1..16 {
+        let damaged = tempfile::tempdir().unwrap();
+        copy(dir.path(), damaged.path());
+        let path = damaged.path().join("journal/store/db");
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let (file, place) = (file.unwrap(), part * used / 16);
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, place).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], place).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let Err(JournalError::Corrupt { .. }) = Journal::open_existing(damaged.path()) else {
+            continue;
+        };
+        refusals += 1;
+        assert!(std::fs::read(&path).unwrap() == before, "byte {place}");
+        let Repair::Made(made) = repair(damaged.path()).unwrap().unwrap() else {
+            panic!("byte {place} is no damage")
+        };
+        // One record at most is in that place.
+        assert!(made.kept + made.readable >= 590, "byte {place}: {made:?}");
+    }
+    assert!(refusals > 5, "{refusals} of 15 were refused");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_taken_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    closed_journal(dir.path(), 3);
+    let (journal, elsewhere) = (dir.path().join("journal"), dir.path().join("unmounted"));
+    std::fs::rename(&journal, &elsewhere).unwrap();
+    for target in ["unmounted", "nowhere", "journal"] {
+        let _ = std::fs::remove_file(&journal);
+        std::os::unix::fs::symlink(target, &journal).unwrap();
+        let there = target == "unmounted";
+        assert_eq!(Journal::open(&options(dir.path())).is_ok(), there);
+        assert_eq!(Journal::open_existing(dir.path()).is_ok(), there);
+        assert_eq!(verify(dir.path()).is_ok(), there);
+        assert_eq!(repair(dir.path()).is_ok(), there);
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_pipe_in_the_place_of_a_file() {
+    let names = ["checkpoint", "head", "LOCK", "anchor.json", "meta.json"];
+    for (place, name) in names.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        closed_journal(dir.path(), 3);
+        let path = dir.path().join("journal").join(name);
+        // Of events that cannot have happened there is no checkpoint.
+        assert!(std::fs::remove_file(&path).is_ok() || name == "checkpoint");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+        // The first three are no loss.
+        let opened = Journal::open(&options(dir.path()));
+        assert_eq!(opened.is_ok(), place < 3, "{name}");
+    }
 }
