@@ -160,9 +160,13 @@ fn start(paths: Paths, lock: Lock, meta: Meta, tuning: Tuning) -> Result<Journal
     } = opened;
 
     let mut syncer = (tuning.wrap)(Box::new(FileSyncer::open(&paths.store())?));
-    // What a killed phoenix wrote and did not sync is about to be believed. What is anchored was
-    // synced before that was.
-    if anchor.head != totals.head || repaired.is_some() {
+    // What a killed phoenix wrote and did not sync is about to be believed. One that closed the
+    // journal had synced all before it said so.
+    let closed = Anchor {
+        head: totals.head,
+        closed: true,
+    };
+    if anchor != closed || repaired.is_some() {
         store.flush()?;
         syncer
             .sync()

@@ -85,7 +85,7 @@ fn what_a_killed_process_wrote_is_believed_after_a_sync() {
     journal.append(&[numbered(1)]).unwrap();
     copy(dir.path(), killed.path());
     journal.close().unwrap();
-    // Only what is anchored is known to be synced.
+    // Only who closed it is known to have synced all.
     for (dir, syncs) in [(&killed, 1), (&dir, 0)] {
         let probe = Probe::default();
         let journal = open_tuned(dir.path(), probe.tuning());
