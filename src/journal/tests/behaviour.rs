@@ -85,8 +85,15 @@ fn what_a_killed_process_wrote_is_believed_after_a_sync() {
     journal.append(&[numbered(1)]).unwrap();
     copy(dir.path(), killed.path());
     journal.close().unwrap();
+    // One that was opened again, and whose process was killed in its first batch.
+    let reopened = tempfile::tempdir().unwrap();
+    copy(dir.path(), reopened.path());
+    let anchor = reopened.path().join("journal/anchor.json");
+    let text = std::fs::read_to_string(&anchor).unwrap();
+    assert!(text.contains("\"closed\":true"), "{text}");
+    std::fs::write(&anchor, text.replace(":true", ":false")).unwrap();
     // Only who closed it is known to have synced all.
-    for (dir, syncs) in [(&killed, 1), (&dir, 0)] {
+    for (dir, syncs) in [(&killed, 1), (&reopened, 1), (&dir, 0)] {
         let probe = Probe::default();
         let journal = open_tuned(dir.path(), probe.tuning());
         assert_eq!((probe.syncs(), entries(&journal).len()), (syncs, 1));
