@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Done, Site};
+use crate::support::{Done, Site, phoenix};
 
 /// Runs `apply` until the program kills itself.
 fn killed(site: &Site, faults: &Value) {
@@ -89,6 +89,33 @@ fn a_run_goes_on_with_the_files_as_they_are_now() {
         .says("began (902 changed)");
     assert_eq!(done.json()["converged"], 4);
     site.ok(&["sim", "show", "902"]).prints("512");
+}
+
+/// `resume` of one site's run with the files of another.
+fn resumed_with(site: &Site, files: &Site) -> Done {
+    let mut command = phoenix();
+    command.args(["resume", "--format", "json", "--host", "sim", "--config"]);
+    command.arg(files.dir.path()).arg("--state");
+    let output = command.arg(site.state()).output();
+    Done::of(&output.expect("it starts")).code(0)
+}
+
+#[test]
+fn a_run_goes_on_with_a_copy_of_its_files_elsewhere() {
+    let faults = json!([{ "kind": "run_script", "fault": "exit-after" }]);
+    let site = Site::new();
+    killed(&site, &faults);
+    let done = resumed_with(&site, &Site::new());
+    assert!(!done.err.contains("has changed"), "{}", done.err);
+    assert_eq!(done.json()["converged"], 4);
+    assert_once(&site, &["run_script"]);
+
+    let (site, mut files) = (Site::new(), Site::new());
+    killed(&site, &faults);
+    files.change(903, "memory_mb", json!(512));
+    let changed = resumed_with(&site, &files);
+    let changed = changed.says("began (903 changed);");
+    assert_eq!(changed.json()["converged"], 4);
 }
 
 #[test]
