@@ -119,6 +119,23 @@ fn a_run_goes_on_with_a_copy_of_its_files_elsewhere() {
 }
 
 #[test]
+fn a_run_for_what_is_declared_no_more_says_the_way_out() {
+    let mut site = Site::new();
+    let faults = json!([{ "kind": "start", "ctid": 903, "fault": "exit-after" }]);
+    let output = site.with_faults(&["apply", "903"], &faults).output();
+    assert_eq!(output.expect("it starts").status.code(), None);
+    site.remove(&[903]);
+    site.write();
+    site.run(&["resume"])
+        .code(2)
+        .says("container 903 is not declared")
+        .says("declared are 900, 901, 902; `phoenix apply` begins another run");
+    site.ok(&["apply"]).says("this one takes its place");
+    let plan = site.run(&["plan", "903"]).code(2);
+    assert!(!plan.err.contains("takes its place"), "{}", plan.err);
+}
+
+#[test]
 fn only_the_last_run_can_go_on() {
     let site = Site::new();
     site.run(&["resume", "0123"])
