@@ -125,7 +125,7 @@ pub(super) fn resume(global: &Global, out: Out, args: &ResumeArgs) -> Result<Exi
     let targets = last.started.targets.clone();
     if !last.started.destroy {
         remark_on_files(out, &dir, &last, &loaded.desired);
-        load::selection(&loaded.desired, &targets)?;
+        still_declared(&loaded.desired, &targets)?;
         load::known_scripts(&args.rerun, &loaded.desired, &targets)?;
     }
     let seen = host::observe(machine.get(), &loaded.desired, args.patience, &stop)?;
@@ -288,6 +288,18 @@ fn remark_on_files(out: Out, dir: &Path, last: &RunRecord, desired: &DesiredStat
          they are now.",
         last.id
     ));
+}
+
+/// A run cannot go on for a container that is declared no more; another one can begin.
+fn still_declared(desired: &DesiredState, targets: &[Ctid]) -> Result<(), CliError> {
+    load::selection(desired, targets)
+        .map(drop)
+        .map_err(|error| {
+            let declared = error.help().unwrap_or_default();
+            let help =
+                format!("{declared}; `phoenix apply` begins another run, which takes its place");
+            CliError::usage(error.to_string(), help)
+        })
 }
 
 /// Everything that a run needs, opened and looked at.

@@ -1,9 +1,10 @@
-//! The first SIGINT or SIGTERM asks the run to stop, the second ends the process.
+//! The first SIGINT, SIGTERM or SIGHUP asks the run to stop; a SIGINT or SIGTERM after it ends the
+//! process. Another SIGHUP does not: when a session is lost, its shell and the kernel both send one.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -22,7 +23,12 @@ pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, CliError> {
         flag::register_conditional_default(signal, Arc::clone(&stop)).map_err(trouble)?;
         flag::register(signal, Arc::clone(&stop)).map_err(trouble)?;
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(trouble)?;
+    let mut heard = vec![SIGINT, SIGTERM];
+    if !hangup_is_ignored() {
+        flag::register(SIGHUP, Arc::clone(&stop)).map_err(trouble)?;
+        heard.push(SIGHUP);
+    }
+    let mut signals = Signals::new(heard).map_err(trouble)?;
     // It ends with the process.
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
@@ -33,4 +39,13 @@ pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, CliError> {
         }
     });
     Ok(stop)
+}
+
+/// Whether phoenix was started so that it outlives its session (`nohup`). Where that cannot be
+/// told, nothing is changed about the signal.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }

@@ -38,9 +38,9 @@ pub(super) struct RawContainer {
     pub(super) name: Option<String>,
     /// Memory in MiB.
     #[schemars(required, range(min = 16))]
-    pub(super) memory_mb: Option<u64>,
+    pub(super) memory_mb: Option<u32>,
     /// Swap in MiB. Not declared: whatever the container has.
-    pub(super) swap_mb: Option<u64>,
+    pub(super) swap_mb: Option<u32>,
     /// Processor cores.
     #[schemars(required, range(min = 1, max = 8192))]
     pub(super) cores: Option<u64>,

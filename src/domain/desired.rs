@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::ids::{Ctid, Digest};
 use super::secret::{Secret, Secrets};
@@ -65,8 +65,10 @@ pub struct DesiredContainer {
     /// State 5.
     pub volumes: Vec<DesiredVolume>,
     /// State 8, in order.
+    #[serde(serialize_with = "without_paths")]
     pub features: Vec<Script>,
     /// State 9.
+    #[serde(serialize_with = "without_paths")]
     pub application: Option<Script>,
     /// State 10.
     pub health: Option<HealthCheck>,
@@ -288,6 +290,28 @@ pub struct Script {
     /// there are none.
     #[serde(skip)]
     pub open_inputs: Option<Digest>,
+}
+
+/// A declaration's scripts by what they are. It is the same one wherever the directory lies that
+/// it was read from.
+fn without_paths<S, T>(scripts: &T, serializer: S) -> Result<S::Ok, S::Error>
+where
+    S: Serializer,
+    for<'s> &'s T: IntoIterator<Item = &'s Script>,
+{
+    serializer.collect_seq(scripts.into_iter().map(|script| {
+        let Script {
+            name,
+            kind,
+            place,
+            path: _,
+            content,
+            arguments,
+            inputs,
+            open_inputs: _,
+        } = script;
+        (name, kind, place, content, arguments, inputs)
+    }))
 }
 
 impl Script {

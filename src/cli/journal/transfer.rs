@@ -11,7 +11,7 @@ use super::super::error::CliError;
 use super::super::out::Out;
 use crate::domain::event::Entry;
 use crate::domain::ids::JournalId;
-use crate::domain::record::Record;
+use crate::domain::record::{IllegalTransition, Record};
 use crate::journal::{self, Identity, Journal};
 use crate::report::history;
 use crate::report::text::{count, rfc3339};
@@ -90,7 +90,7 @@ pub(super) fn import(out: Out, dir: &Path, file: &Path) -> Result<(), CliError> 
         host: closing.host.clone(),
         created_at: created_at.map_err(|_| wrong("no usable `created_at`".to_owned()))?,
     };
-    Record::of(&entries)?;
+    fit_together(&entries)?;
     journal::import(dir, &identity, &entries)?;
     out.either(
         || serde_json::json!({ "imported": entries.len(), "id": identity.id }),
@@ -104,20 +104,40 @@ pub(super) fn import(out: Out, dir: &Path, file: &Path) -> Result<(), CliError> 
     )
 }
 
+/// What phoenix wrote fits together: if this does not, somebody changed it since.
+fn fit_together(entries: &[Entry]) -> Result<(), CliError> {
+    let mut record = Record::default();
+    for (entry, line) in entries.iter().zip(1..) {
+        let wrong = |illegal: IllegalTransition| CliError::Import {
+            line,
+            what: illegal.to_string(),
+        };
+        record.fold(entry).map_err(wrong)?;
+    }
+    Ok(())
+}
+
 fn read(lines: impl BufRead) -> Result<(Vec<Entry>, Closing), CliError> {
     let mut entries = Vec::new();
+    let mut closing = None;
     for (line, number) in lines.lines().zip(1..) {
         let wrong = |what| CliError::Import { line: number, what };
         let line = line.map_err(|error| wrong(error.to_string()))?;
+        if closing.is_some() {
+            let what = "it stands behind the last line, which says whose journal it is";
+            return Err(wrong(what.to_owned()));
+        }
         let value: Value = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
         if value["kind"] == CLOSING {
-            let closing = serde_json::from_value(value);
-            return Ok((entries, closing.map_err(|error| wrong(error.to_string()))?));
+            let read = serde_json::from_value(value);
+            closing = Some(read.map_err(|error| wrong(error.to_string()))?);
+        } else {
+            entries.push(history::entry(value).map_err(wrong)?);
         }
-        entries.push(history::entry(value).map_err(wrong)?);
     }
-    Err(CliError::Import {
+    let missing = CliError::Import {
         line: entries.len() + 1,
         what: "the last line, which says whose journal it is, is missing".to_owned(),
-    })
+    };
+    Ok((entries, closing.ok_or(missing)?))
 }

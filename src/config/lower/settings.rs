@@ -32,12 +32,12 @@ impl Lowering<'_, '_> {
             &mut settings,
             Key::Memory,
             "memory_mb",
-            raw.memory_mb,
-            (16, u64::MAX),
+            raw.memory_mb.map(u64::from),
+            (16, u32::MAX.into()),
         );
         self.number(&mut settings, Key::Cores, "cores", raw.cores, (1, 8192));
         if let Some(swap) = raw.swap_mb {
-            settings.insert(Key::Swap, Value::Number(swap));
+            settings.insert(Key::Swap, Value::Number(swap.into()));
         }
         if let Some(onboot) = raw.start_at_boot {
             settings.insert(Key::Onboot, Value::Flag(onboot));
@@ -309,6 +309,16 @@ impl Lowering<'_, '_> {
                 }
                 Some(number) => numbers.push(number.to_string()),
                 None => self.missing(at, key, "0"),
+            }
+        }
+        if let Some(size) = map.size {
+            for (key, first) in &fields[..2] {
+                // The last number of 32 bits stands for no id.
+                if first.is_some_and(|first| first.checked_add(size).is_none()) {
+                    let message = format!("with a size of {size} reaches beyond the last id");
+                    let help = format!("the last id is {}; take a smaller size", u32::MAX - 1);
+                    self.findings.error(&at.key(key), message, &help);
+                }
             }
         }
         (numbers.len() == fields.len()).then(|| (kind, format!("{kind} {}", numbers.join(" "))))

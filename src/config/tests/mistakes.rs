@@ -95,7 +95,7 @@ fn wrong_types_are_all_found_at_once() {
             ),
             (
                 "error lxc 5 lxc_configs.100.memory_mb",
-                "must be a whole number, 0 or more, but is the text \"512\"",
+                "must be a whole number from 0 to 4294967295, but is the text \"512\"",
             ),
             (
                 "error lxc 11 lxc_configs.100.unprivileged",
@@ -287,6 +287,24 @@ fn values_outside_of_their_range() {
             &[(
                 "error lxc 5 lxc_configs.100.memory_mb",
                 "must be 16 or more, but is 8",
+            )],
+        ),
+        (
+            &[('l', "\"memory_mb\": 512", "\"memory_mb\": 4294967296")],
+            &[(
+                "error lxc 5 lxc_configs.100.memory_mb",
+                "must be a whole number from 0 to 4294967295, but is 4294967296",
+            )],
+        ),
+        (
+            &[(
+                'l',
+                "\"memory_mb\": 512",
+                "\"memory_mb\": 4294967295, \"swap_mb\": 18446744073709551615",
+            )],
+            &[(
+                "error lxc 5 lxc_configs.100.swap_mb",
+                "must be a whole number from 0 to 4294967295, but is 18446744073709551615",
             )],
         ),
         (
@@ -864,6 +882,40 @@ fn mistakes_of_options() {
             ],
         ),
     ]);
+}
+
+#[test]
+fn a_map_ends_with_the_last_id() {
+    let maps = |container: u32, host: u32, size: u32| {
+        let map = |kind: &str, container: u32, host: u32, size: u32| {
+            format!(
+                "{{\"type\": \"{kind}\", \"container_id\": {container}, \"host_id\": {host}, \
+                 \"size\": {size}}}"
+            )
+        };
+        let all = [
+            map("g", 0, 100_000, 65_536),
+            map("u", 0, 100_000, 1),
+            map("u", container, host, size),
+        ];
+        format!("\"id_maps\": [{}]", all.join(", "))
+    };
+    let ports = "\"ports\": [\"80:80\"]";
+    check(&[(&[('l', ports, &maps(1, u32::MAX - 5, 5))], &[])]);
+    check(&[(
+        &[('l', ports, &maps(1, u32::MAX - 5, 6))],
+        &[(
+            "error lxc 27 lxc_configs.101.id_maps[2].host_id",
+            "with a size of 6 reaches beyond the last id",
+        )],
+    )]);
+    check(&[(
+        &[('l', ports, &maps(u32::MAX, 7, 1))],
+        &[(
+            "error lxc 27 lxc_configs.101.id_maps[2].container_id",
+            "with a size of 1 reaches beyond the last id",
+        )],
+    )]);
 }
 
 #[test]

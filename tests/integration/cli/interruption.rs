@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Done, Site};
+use crate::support::{Done, Site, phoenix};
 
 /// Runs `apply` until the program kills itself.
 fn killed(site: &Site, faults: &Value) {
@@ -91,6 +91,50 @@ fn a_run_goes_on_with_the_files_as_they_are_now() {
     site.ok(&["sim", "show", "902"]).prints("512");
 }
 
+/// `resume` of one site's run with the files of another.
+fn resumed_with(site: &Site, files: &Site) -> Done {
+    let mut command = phoenix();
+    command.args(["resume", "--format", "json", "--host", "sim", "--config"]);
+    command.arg(files.dir.path()).arg("--state");
+    let output = command.arg(site.state()).output();
+    Done::of(&output.expect("it starts")).code(0)
+}
+
+#[test]
+fn a_run_goes_on_with_a_copy_of_its_files_elsewhere() {
+    let faults = json!([{ "kind": "run_script", "fault": "exit-after" }]);
+    let site = Site::new();
+    killed(&site, &faults);
+    let done = resumed_with(&site, &Site::new());
+    assert!(!done.err.contains("has changed"), "{}", done.err);
+    assert_eq!(done.json()["converged"], 4);
+    assert_once(&site, &["run_script"]);
+
+    let (site, mut files) = (Site::new(), Site::new());
+    killed(&site, &faults);
+    files.change(903, "memory_mb", json!(512));
+    let changed = resumed_with(&site, &files);
+    let changed = changed.says("began (903 changed);");
+    assert_eq!(changed.json()["converged"], 4);
+}
+
+#[test]
+fn a_run_for_what_is_declared_no_more_says_the_way_out() {
+    let mut site = Site::new();
+    let faults = json!([{ "kind": "start", "ctid": 903, "fault": "exit-after" }]);
+    let output = site.with_faults(&["apply", "903"], &faults).output();
+    assert_eq!(output.expect("it starts").status.code(), None);
+    site.remove(&[903]);
+    site.write();
+    site.run(&["resume"])
+        .code(2)
+        .says("container 903 is not declared")
+        .says("declared are 900, 901, 902; `phoenix apply` begins another run");
+    site.ok(&["apply"]).says("this one takes its place");
+    let plan = site.run(&["plan", "903"]).code(2);
+    assert!(!plan.err.contains("takes its place"), "{}", plan.err);
+}
+
 #[test]
 fn only_the_last_run_can_go_on() {
     let site = Site::new();
@@ -114,31 +158,60 @@ fn only_the_last_run_can_go_on() {
     assert_eq!(done["run"], last.as_str());
 }
 
+/// `apply`, which is sent signals while it clones; all but the first once it has heard the first.
+/// What SIGHUP does when it is started is not left to how the tests were started.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no other way to start a program with an ignored signal, as `nohup` does"
+)]
+fn signalled(site: &Site, hangup: &str, signals: &[Signal]) -> Done {
+    let faults = json!([{ "kind": "clone", "fault": "hang", "seconds": 2 }]);
+    let apply = site.with_faults(&["apply", "--jobs", "1"], &faults);
+    let mut command = Command::new("env");
+    command
+        .arg(format!("--{hangup}-signal=HUP"))
+        .arg(apply.get_program())
+        .args(apply.get_args());
+    for (name, value) in apply.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut told = BufReader::new(child.stderr.take().expect("a pipe"));
+    let (mut out, mut err) = (String::new(), String::new());
+    // The clone of 900, which has the longest chain behind it, is next.
+    while !out.contains("900 base  converged") {
+        assert_ne!(lines.read_line(&mut out).expect("a line"), 0, "it ended");
+    }
+    for (number, signal) in signals.iter().enumerate() {
+        while number > 0 && !err.contains("Stopping: ") {
+            assert_ne!(told.read_line(&mut err).expect("a line"), 0, "it ended");
+        }
+        send(&child, *signal);
+    }
+    lines.read_to_string(&mut out).expect("text");
+    told.read_to_string(&mut err).expect("text");
+    let code = child.wait().expect("it ends").code();
+    Done { code, out, err }
+}
+
 #[test]
 fn the_first_signal_finishes_what_is_being_done() {
-    for signal in [Signal::TERM, Signal::INT] {
+    // A session that is lost may send more than one.
+    for signals in [&[Signal::TERM][..], &[Signal::INT], &[Signal::HUP; 2]] {
         let site = Site::new();
-        let faults = json!([{ "kind": "clone", "fault": "hang", "seconds": 2 }]);
-        let mut command = site.with_faults(&["apply", "--jobs", "1"], &faults);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut line = String::new();
-        // The clone of 900, which has the longest chain behind it, is next.
-        while !line.starts_with("900 base  converged") {
-            line.clear();
-            assert_ne!(lines.read_line(&mut line).expect("a line"), 0, "it ended");
-        }
-        send(&child, signal);
-        let mut rest = String::new();
-        lines.read_to_string(&mut rest).expect("text");
-        let output = child.wait_with_output().expect("it ends");
-        let done = Done::of(&output).code(130).says("Stopping: ");
-        assert!(rest.contains("Interrupted. "), "{rest}\n{}", done.err);
-        assert!(rest.contains("Go on with `phoenix resume`."), "{rest}");
+        signalled(&site, "default", signals)
+            .code(130)
+            .says("Stopping: ")
+            .prints("Interrupted. ")
+            .prints("Go on with `phoenix resume`.");
         let runs = site.ok(&["runs", "--format", "json"]).json();
         assert_eq!(runs[0]["outcome"], "interrupted");
         assert_eq!(runs[0]["reason"], "stopped by a signal");
@@ -149,6 +222,20 @@ fn the_first_signal_finishes_what_is_being_done() {
             &["create", "clone", "start", "run_script", "snapshot"],
         );
     }
+}
+
+#[test]
+fn the_second_signal_ends_it() {
+    for first in [Signal::HUP, Signal::INT] {
+        let done = signalled(&Site::new(), "default", &[first, Signal::TERM]);
+        assert_eq!(done.code, None, "{done:?}");
+    }
+}
+
+#[test]
+fn a_run_that_is_to_outlive_its_session_does() {
+    let done = signalled(&Site::new(), "ignore", &[Signal::HUP]).code(0);
+    assert!(!done.err.contains("Stopping"), "{}", done.err);
 }
 
 /// Starts `apply`, whose first look at the host takes a while, and waits until it has begun.

@@ -260,24 +260,35 @@ fn what_is_no_export_is_not_imported() {
     let lines: Vec<&str> = text.lines().collect();
     let last = lines.len() - 1;
     let without = |n: usize| [&lines[..n], &lines[n + 1..]].concat().join("\n");
-    for (text, code, words) in [
-        (lines[..last].join("\n"), 2, "the last line"),
-        (without(4), 2, "should stand before it"),
+    let mut turned = lines.clone();
+    turned.swap(2, 3);
+    let behind = format!("line {} is not", lines.len() + 1);
+    for (text, line, words) in [
+        (lines[..last].join("\n"), "line ", "the last line"),
+        (without(4), "line ", "should stand before it"),
+        (turned.join("\n"), "line 3 is not", "cannot follow"),
         (
             text.replacen("\"seq\":3,", "\"seq\":33,", 1),
-            7,
+            "line 3 is not",
             "cannot follow",
+        ),
+        (text.repeat(2), &behind, "it stands behind the last line"),
+        (
+            format!("{text}nonsense\n"),
+            &behind,
+            "it stands behind the last line",
         ),
         (
             text.replacen("run_started", "run_dreamt", 1),
-            2,
             "line 1 is not",
+            "run_dreamt",
         ),
-        ("nonsense".to_owned(), 2, "line 1 is not"),
+        ("nonsense".to_owned(), "line 1 is not", "expected"),
     ] {
         let file = site.dir.path().join("export.jsonl");
         std::fs::write(&file, text).expect("written");
-        import(&site, &file).code(code).says(words).says("help: ");
+        let done = import(&site, &file).code(2).says(line).says(words);
+        done.says("nothing was imported");
         assert!(!site.state.join("journal").exists(), "{words}");
     }
 }
