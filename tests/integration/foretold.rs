@@ -112,7 +112,8 @@ impl Told {
         Ok(())
     }
 
-    /// What was called impossible fails at that state, and for that reason.
+    /// What was called impossible fails at that state, and for that reason: without an attempt,
+    /// or after the one that the host refused.
     fn failures(&self, session: &Session, locked: &BTreeSet<Ctid>) -> Result<(), TestCaseError> {
         let record = session.record();
         for (ctid, outcome) in &self.summary.outcomes {
@@ -125,8 +126,8 @@ impl Told {
             if *outcome != ContainerOutcome::Failed || sooner {
                 continue;
             }
-            let known = record.container(*ctid).outcome;
-            let Some(Outcome::Failed { step, message }) = known else {
+            let known = record.container(*ctid);
+            let Some(Outcome::Failed { step, message }) = known.outcome else {
                 return Err(TestCaseError::fail(format!("{ctid}: {known:?}")));
             };
             let texts: Vec<&str> = problems
@@ -135,10 +136,13 @@ impl Told {
                 .collect();
             let said = texts.join("; ");
             prop_assert_eq!(step, *at, "{}: {} {}", ctid, said, message);
+            let refused = said.starts_with(REFUSED);
             prop_assert!(
-                said == message || said.starts_with(REFUSED) && said.ends_with(&message),
+                said == message || refused && said.ends_with(&message),
                 "{ctid}: {said} {message}"
             );
+            let attempts = known.attempts.get(at).copied();
+            prop_assert_eq!(attempts, refused.then_some(1), "{}: {}", ctid, message);
         }
         Ok(())
     }
