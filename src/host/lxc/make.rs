@@ -130,19 +130,18 @@ impl Work<'_> {
             self.layout().creating(self.ctid),
             self.layout().container(self.ctid),
         );
-        if whole.exists() {
-            return Err(permanent(format!(
-                "{} is in the way: it holds no container, and phoenix did not make it; move it \
-                 away",
-                whole.display()
-            )));
-        }
         if observe::running(self.dialect)?.contains(&self.ctid) {
             return Err(permanent(format!(
-                "a container {0} still runs here, though its files are gone; stop it: lxc-stop -k \
+                "a container {0} still runs here, though its configuration is gone; stop it: lxc-stop -k \
                  -P {1} -n {0}",
                 self.ctid,
                 self.layout().dir.display()
+            )));
+        }
+        if whole.exists() {
+            return Err(permanent(format!(
+                "{} is in the way: it holds no container's configuration; move it away",
+                whole.display()
             )));
         }
         for (_, volume, _) in volumes(&guest.settings) {

@@ -211,15 +211,15 @@ fn what_still_runs_without_its_files_is_said() {
     site.declare(800, &json!({}));
     site.write();
     assert_eq!(site.apply()["failed"], 0);
+    let refused = || {
+        let failed = site.run(&["apply"]).code(5);
+        let running = "a container 800 still runs here, though its configuration is gone";
+        assert!(failed.out.contains(running), "{}", failed.out);
+    };
+    fs::remove_file(site.config(800)).expect("removed by hand");
+    refused();
     fs::remove_dir_all(site.path("lxc/800")).expect("removed by hand");
-    let failed = site.run(&["apply"]).code(5);
-    assert!(
-        failed
-            .out
-            .contains("a container 800 still runs here, though its files are gone"),
-        "{}",
-        failed.out
-    );
+    refused();
     site.stop_all();
     assert_eq!(site.await_quiet(), Vec::<String>::new());
     assert_eq!(site.apply()["failed"], 0);
