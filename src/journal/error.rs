@@ -254,8 +254,8 @@ impl JournalError {
                 path.display()
             ),
             Self::NoSpace { dir, .. } => format!(
-                "free some space on the file system of {}, then run `phoenix resume`; \
-                 nothing that was recorded is lost",
+                "free some space on the file system of {}, then run the command again, or \
+                 `phoenix resume` where a run was stopped; nothing that was recorded is lost",
                 dir.display()
             ),
             Self::TooLarge { .. } => "shorten what the event carries (a very long value in the \

@@ -236,7 +236,10 @@ fn open_store(paths: &Paths, origin: Origin, witnesses: &[Head]) -> Result<Opene
         Err(damage @ JournalError::Corrupt { .. }) => damage,
         believed => return believed,
     };
-    before.restore()?;
+    if let Err(error) = before.restore() {
+        tracing::warn!(%error, store = %store.display(), "not put back as it was");
+        return Err(damage);
+    }
     // Where sled gave up its snapshots may be what is damaged. Without them it believes what its
     // log says, and cuts that off at the first damage: so that is tried on a copy.
     let whole = |copy: &Path| {
