@@ -136,21 +136,20 @@ fn start(paths: Paths, lock: Lock, meta: Meta, tuning: Tuning) -> Result<Journal
     space.settle()?;
     let origin = meta.origin(&paths)?;
     let head = HeadFile::read(&paths, &origin.genesis);
+    let witnesses =
+        |anchor: Anchor| -> Vec<Head> { [anchor.head].into_iter().chain(head).collect() };
     let (mut anchor, opened) = match Anchor::read(&paths)? {
         // Only the first store is made in steps; every other is whole before it is ours.
         None if paths.generation == 0 => {
             let (store, anchor) = finish_creation(&paths, &origin)?;
-            (anchor, believe(&paths, store, origin, &[anchor.head])?)
+            (anchor, believe(&paths, store, origin, &witnesses(anchor))?)
         }
         None => return Err(missing_anchor(&paths)),
         Some(_) if !files::is_there(&paths.store())? => {
             let what = "the store is missing";
             return Err(JournalError::corrupt(&paths.dir, what, None));
         }
-        Some(anchor) => {
-            let witnesses: Vec<Head> = [anchor.head].into_iter().chain(head).collect();
-            (anchor, open_store(&paths, origin, &witnesses)?)
-        }
+        Some(anchor) => (anchor, open_store(&paths, origin, &witnesses(anchor))?),
     };
     let Opened {
         store,

@@ -405,3 +405,14 @@ fn nobody_waits_for_a_pipe_in_the_place_of_a_file() {
         assert_eq!(opened.is_ok(), place < 3, "{name}");
     }
 }
+
+/// A journal whose creation was interrupted has no anchor and an empty store; but no event either.
+#[test]
+fn a_head_without_anchor_and_store_is_no_journal_that_is_being_made() {
+    let dir = tempfile::tempdir().unwrap();
+    closed_journal(dir.path(), 3);
+    let journal = dir.path().join("journal");
+    std::fs::remove_file(journal.join("anchor.json")).unwrap();
+    std::fs::remove_dir_all(journal.join("store")).unwrap();
+    assert_eq!(what(&refused(dir.path())).1, Some((1, 3)));
+}
