@@ -27,7 +27,7 @@ pub(super) fn work(
     jobs: u32,
 ) -> Result<Outcomes, EngineError> {
     let pending = |ctid| {
-        let world = shared.world.read().unwrap_or_else(PoisonError::into_inner);
+        let world = shared.world();
         pending_source(&world, shared.env.desired.containers.get(&ctid)?)
     };
     let pool = Pool::new(shared, graph, record, &pending);

@@ -8,7 +8,7 @@ mod retry;
 mod seen;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use chrono::{DateTime, Utc};
 
@@ -34,7 +34,7 @@ pub(super) struct Shared<'a> {
     /// Things of the host itself that somebody is at.
     busy: Busy,
     /// What was seen last of the host and of each container.
-    pub(super) world: RwLock<ObservedWorld>,
+    world: RwLock<ObservedWorld>,
 }
 
 impl<'a> Shared<'a> {
@@ -54,6 +54,11 @@ impl<'a> Shared<'a> {
             busy: Busy::default(),
             world: RwLock::new(seen),
         }
+    }
+
+    /// What was seen last; while it is held, nobody notes anything newer.
+    pub(super) fn world(&self) -> RwLockReadGuard<'_, ObservedWorld> {
+        self.world.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -215,11 +220,7 @@ impl<'a> Reconciler<'a> {
     }
 
     fn in_context<T>(&self, options: &Options, f: impl FnOnce(&Context<'_>) -> T) -> T {
-        let world = self
-            .shared
-            .world
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let world = self.shared.world();
         let observed = world.containers.get(&self.desired.ctid);
         f(&Context {
             desired: self.desired,

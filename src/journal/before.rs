@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::JournalError;
 use super::files;
+use super::store::snapshots;
 
 /// A larger store is not kept: every command would pay for it. That is tens of thousands of events.
 const LIMIT: u64 = 8 << 20;
@@ -19,12 +20,11 @@ pub(super) struct Before {
 impl Before {
     /// Of a store, if it is small enough.
     pub(super) fn of(store: &Path) -> Result<Self, JournalError> {
-        let paths = parts(store)?;
-        let lengths = paths.iter().filter_map(|path| path.metadata().ok());
+        let lengths = parts(store).filter_map(|path| path.metadata().ok());
         let bytes: u64 = lengths.map(|facts| facts.len()).sum();
         let mut files = Vec::new();
         if bytes <= LIMIT {
-            for path in paths {
+            for path in parts(store) {
                 let content = files::read(&path)?;
                 files.extend(content.map(|content| (path, content)));
             }
@@ -40,7 +40,7 @@ impl Before {
         if self.files.is_empty() {
             return Ok(());
         }
-        for path in parts(&self.store)? {
+        for path in snapshots(&self.store) {
             let known = self.files.iter().any(|(other, _)| *other == path);
             if !known {
                 std::fs::remove_file(&path)
@@ -53,15 +53,6 @@ impl Before {
 }
 
 /// The files of a store that sled changes when it opens it: its log and its snapshots.
-fn parts(store: &Path) -> Result<Vec<PathBuf>, JournalError> {
-    let failed = |error| JournalError::io(store, "read", error);
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(store).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name == "db" || name.starts_with("snap.") {
-            paths.push(path);
-        }
-    }
-    Ok(paths)
+fn parts(store: &Path) -> impl Iterator<Item = PathBuf> {
+    std::iter::once(store.join("db")).chain(snapshots(store))
 }

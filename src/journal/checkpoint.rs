@@ -18,7 +18,7 @@ use super::chain::{Origin, Totals};
 use super::files::{self, Paths};
 use super::index::{self, Index, RUNS};
 use super::pieces::{self, Body};
-use super::record::Frame;
+use super::record::{Frame, HASH};
 use super::store::Store;
 use crate::domain::ids::Ctid;
 use crate::domain::record::Record;
@@ -65,8 +65,7 @@ impl Sizes {
     }
 }
 
-/// The hash, and the numbers that follow it.
-const HASH: usize = 32;
+/// How many numbers follow the hash.
 const NUMBERS: usize = 8;
 const HEAD: usize = HASH + 8 * NUMBERS;
 

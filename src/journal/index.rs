@@ -62,16 +62,12 @@ pub(super) type Part = std::ops::Range<usize>;
 /// The lists that a directory names.
 pub(super) fn parts(directory: &[u8]) -> impl Iterator<Item = (u32, Part)> {
     let mut end = 0_usize;
-    directory.chunks_exact(12).map(move |entry| {
-        let (id, length) = entry.split_at(4);
-        let number = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-        };
+    directory.chunks_exact(12).filter_map(move |entry| {
+        let (id, length) = entry.split_first_chunk::<4>()?;
+        let length = u64::from_be_bytes(*length.first_chunk()?);
         let start = end;
-        end = end.saturating_add(usize::try_from(number(length)).unwrap_or(usize::MAX));
-        (number(id) as u32, start..end)
+        end = end.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+        Some((u32::from_be_bytes(*id), start..end))
     })
 }
 

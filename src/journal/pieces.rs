@@ -16,9 +16,8 @@ use std::os::unix::fs::FileExt as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::record::Hash;
+use super::record::{HASH, Hash};
 
-const HASH: usize = 32;
 const LENGTH: usize = 8;
 /// Bytes of a piece; of the last, at most.
 const PIECE: usize = 16 * 1024;

@@ -49,7 +49,7 @@ const MAX_PLAIN: usize = 2 * (MAX_EVENT + MAX_BODY);
 const FLAG_LZ4: u8 = 1;
 const FLAG_RUN: u8 = 2;
 const HEADER: usize = 50;
-const HASH: usize = 32;
+pub(super) const HASH: usize = 32;
 
 /// A SHA-256.
 pub(super) type Hash = [u8; HASH];

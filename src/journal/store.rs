@@ -214,17 +214,21 @@ const UNFINISHED: &str = ".generating";
 
 /// Removes sled's snapshots whose names end so.
 fn remove_snapshots(store: &Path, ending: &str) -> Result<(), JournalError> {
-    let Ok(entries) = std::fs::read_dir(store) else {
-        return Ok(());
-    };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(ending) {
-            std::fs::remove_file(&path)
-                .map_err(|error| JournalError::io(&path, "removed", error))?;
-        }
+    let ends_so = |path: &PathBuf| path.to_string_lossy().ends_with(ending);
+    for path in snapshots(store).into_iter().filter(ends_so) {
+        std::fs::remove_file(&path).map_err(|error| JournalError::io(&path, "removed", error))?;
     }
     Ok(())
+}
+
+/// sled's snapshots in its directory, if there is one.
+pub(super) fn snapshots(store: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(store).into_iter().flatten().flatten();
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with("snap.")
+    };
+    entries.map(|entry| entry.path()).filter(is_one).collect()
 }
 
 /// sled panics on some kinds of damage.

@@ -1,7 +1,5 @@
 //! The open intent of a dead process: what came of it.
 
-use std::sync::PoisonError;
-
 use super::Reconciler;
 use crate::domain::desired::OnUnknown;
 use crate::domain::event::{Event, Verdict};
@@ -31,11 +29,7 @@ impl Reconciler<'_> {
                 OnUnknown::Stop => Verdict::AmbiguousStopped,
             };
         }
-        let world = self
-            .shared
-            .world
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let world = self.shared.world();
         let ctid = self.desired.ctid;
         let secrets = &self.shared.env.desired.secrets;
         let seen = world.containers.get(&ctid).map(|seen| &**seen);

@@ -50,7 +50,7 @@ impl Reconciler<'_> {
     /// The account of the container as it was seen last.
     pub(super) fn seen(&mut self) -> Seen {
         let shared = self.shared;
-        let world = shared.world.read().unwrap_or_else(PoisonError::into_inner);
+        let world = shared.world();
         let container = world.containers.get(&self.desired.ctid).cloned();
         drop(world);
         let Some(container) = container else {

@@ -132,8 +132,8 @@ impl Work<'_> {
         );
         if observe::running(self.dialect)?.contains(&self.ctid) {
             return Err(permanent(format!(
-                "a container {0} still runs here, though its configuration is gone; stop it: lxc-stop -k \
-                 -P {1} -n {0}",
+                "a container {0} still runs here, though its configuration is gone; stop it: \
+                 lxc-stop -k -P {1} -n {0}",
                 self.ctid,
                 self.layout().dir.display()
             )));
